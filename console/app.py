@@ -94,7 +94,7 @@ def open_console(settings: ConsoleSettings) -> Console:
     commands = Commands(audit)
     users = UsersFile(settings.users_file)
     listeners = Listeners(settings.listeners)
-    index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
+    index = Index(settings.index_file)
     feed = Feed(settings, index)
     ask_kafka = AskKafka(settings, feed_answered_at=lambda: feed.answered_at)
     databases = Databases(settings.database_url_of)

@@ -37,8 +37,6 @@ class ConsoleSettings(AccessSettings, KafkaSettings, JournalSettings):
     """see The ingress"""
     callback_path: str = "/callback"
     """see The ingress"""
-    console_index_max_mb: int = Field(4096, ge=64)
-    """MiB that the index of Find may take (about 460 bytes an event); beyond it the oldest are left out"""
     shutdown_timeout_s: float = Field(8, gt=0, le=300)
     """s to stop in"""
 

@@ -36,11 +36,15 @@ class Availability:
     def failed(self, before: float | None, now: float) -> bool:
         """An entity was not served at ``now``; ``before`` is when it failed last (None: it has not). Whether
         the failure is its own, since another was served in between."""
-        own = before is not None and before < self._worked_at <= now
+        own = self.is_own_again(before) and self._worked_at <= now
         if not own:
             self._failing_since = self._failing_since if self._failures else now
             self._failures, self._failed_at = self._failures + 1, now
         return own
+
+    def is_own_again(self, before: float | None) -> bool:
+        """Whether another entity was served since a failure at ``before``."""
+        return before is not None and before < self._worked_at
 
     def has_counted(self, before: float | None) -> bool:
         """Whether a failure at ``before`` is among those in a row: the same entity's next one then proves

@@ -5,7 +5,7 @@ still has (a process may be frozen for longer than its lease). While it works, o
 again: ``due_ms`` then no longer equals ``leased_ms``, and ``release`` and ``done`` leave it due. Times are
 epoch ms of the claiming process's clock; a lease is longer than the clocks of two hosts differ.
 
-Each statement reads ``queue_index``, so that its cost does not grow with the queue. Not here: how a row is
+Each statement reads ``queue_index``; its cost does not grow with the queue. Not here: how a row is
 done, and when to try it again after a success.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -89,6 +89,13 @@ def whose(error: BaseException | None) -> bool | None:
     if isinstance(error, ApiError):
         return _OURS_TO_KNOW.get(error.about)
     return None
+
+
+def is_own(error: BaseException | None, availability: Availability, before: float | None) -> bool | None:
+    """``whose``, for an entity that failed ``before``. A page in place of an answer is its own failure, too,
+    when it comes again while others get answers. A proxy may block this entity's answer alone."""
+    page = isinstance(error, ApiError) and error.about == "address"
+    return True if page and availability.is_own_again(before) else whose(error)
 
 
 async def keep_working(
@@ -224,8 +231,8 @@ class WorkQueue:
         its failures. ``own``: whose it is, where the caller knows. ``due_ms`` None: its own failures have
         lasted so long that it is given up."""
         now = self._clock()
-        own = whose(error) if own is None else own
         before = None if row.failed_ms is None else row.failed_ms / 1000
+        own = is_own(error, availability, before) if own is None else own
         alone = own is None and not availability.is_down and availability.has_counted(before)
         if alone:  # one entity that fails again and again holds no other
             own = False
@@ -250,21 +257,6 @@ class WorkQueue:
             wait_s = min(max(wait_s, 2 * (now - before)), availability.longest_s(now))
         asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0
         return values | {"due_ms": now_ms + round(max(wait_s, min(asked_s, ASKED_MAX_S)) * 1000)}
-
-    async def failed(
-        self,
-        tx: Transaction,
-        row: Row[Any],
-        availability: Availability,
-        error: BaseException | None = None,
-        **values: Any,
-    ) -> Literal["lost", "again", "given-up"]:
-        """Release ``row`` after ``error``, with ``values``. ``again``: it is tried again later; ``given-up``:
-        it waits until somebody makes it due; ``lost``: another has claimed it since, nothing is written."""
-        failure = self.failure(row, availability, error)
-        if not await self.release(tx, row, **failure, **values):
-            return "lost"
-        return "given-up" if failure["due_ms"] is None else "again"
 
     async def depth(self, reader: Reader, most: int = 10_000) -> dict[int, int]:
         """How many rows are due, by priority; ``most`` stands for that many or more."""

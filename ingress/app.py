@@ -139,8 +139,7 @@ class Ingress:
         log.info("ingress.stopping", within_s=budget)
         await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await asyncio.gather(self._recovery.stop(1), self._relay.stop())
-        await self._journal.stop(budget / 4)
-        await self._admin.stop()
+        await asyncio.gather(self._journal.stop(budget / 4), self._admin.stop(budget / 4))
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:

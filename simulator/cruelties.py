@@ -7,7 +7,7 @@ effect (``kind`` and what belongs to it). What is given beside the name replaces
 from collections.abc import Mapping
 from typing import Any, Final
 
-_HIDDEN: Final = ("mobile", "email", "job_number", "title", "work_place")
+_HIDDEN: Final = ("mobile", "email", "job_number", "title", "work_place", "role_list")
 """Fields of a person that a permission hides (``fieldMobile``, ``fieldEmail`` and the like)."""
 
 CRUELTIES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -28,7 +28,6 @@ CRUELTIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "one-fails": {"api": "v2/user/get", "kind": "http", "status": 500},
     "late-4-s": {"kind": "late", "lag_ms": 4_000},
     "late-8-min": {"kind": "late", "lag_ms": 480_000},
-    "count-off": {"api": "user/count", "kind": "edit", "add": {"result.count": 1}},
     "fields-hidden": {
         "kind": "edit",
         "drop": [f"{place}.{name}" for place in ("result", "result.list") for name in _HIDDEN],

@@ -13,8 +13,8 @@ cut        the call is done, and its answer is lost: the connection is cut inste
 deny       60020, the address is not allowed; with an ``errcode``, that permission is missing
 act        something happens in the company (``action``, ``arguments``) before the call is answered
 expire     the access token is over with this call
-edit       the fields of ``drop`` are missing in the answer, the values of ``add`` are added to its own; a
-           field is named by its path, ``result.list.mobile``, which goes through each item of a list
+edit       the fields of ``drop`` are missing in the answer; a field is named by its path,
+           ``result.list.mobile``, which goes through each item of a list
 repeat     a page of a listing shows the first page's people, and says that there is more
 half       the answer breaks off in its middle
 late       reads lag ``lag_ms`` at most behind every change (``sight.py``); of no call by itself
@@ -44,7 +44,7 @@ KINDS: Final[tuple[str, ...]] = get_args(Kind)
 KEPT: Final = 1_000
 _FIELDS: Final = frozenset(
     {"api", "kind", "match", "errcode", "sub_code", "code", "status", "after", "times", "done"}
-    | {"action", "arguments", "every", "for_s", "drop", "add", "lag_ms"}
+    | {"action", "arguments", "every", "for_s", "drop", "lag_ms"}
 )
 _BEFORE: Final = ("act", "expire")
 _ANSWERED: Final = (*_BEFORE, "edit", "repeat", "half")
@@ -75,7 +75,6 @@ class Fault:
     every: int = 1
     until: float = math.inf
     drop: list[str] = field(default_factory=list)
-    add: dict[str, Any] = field(default_factory=dict)
     lag_ms: int = 0
     met: int = 0
     hits: int = 0
@@ -120,8 +119,11 @@ class Faults:
         return iter(self._all.values())
 
     def lag_ms(self) -> int:
-        """The longest lag of reads that any fault asks for."""
-        return max((fault.lag_ms for fault in self if fault.kind == "late"), default=0)
+        """The longest lag of reads that any fault asks for, which is hit whenever a change asks for it."""
+        late = [fault for fault in self if fault.kind == "late"]
+        for fault in late:
+            fault.hits += 1
+        return max((fault.lag_ms for fault in late), default=0)
 
     def add(self, wanted: Mapping[str, Any]) -> Fault:
         """A new fault from its JSON, which may be based on one of ``CRUELTIES``. Raises ``ActionError`` when
@@ -147,13 +149,9 @@ class Faults:
             )
         if not isinstance(done := wanted.get("done", kind == "cut"), bool) or (done and kind in _ANSWERED):
             raise ActionError("done must be true or false, and an act has none")
-        drop, add = wanted.get("drop", []), wanted.get("add", {})
-        if (
-            not isinstance(drop, list)
-            or not isinstance(add, dict)
-            or (kind == "edit" and not drop and not add)
-        ):
-            raise ActionError("an edit needs a list of fields to drop, or an object of values to add")
+        drop = wanted.get("drop", [])
+        if not isinstance(drop, list) or (kind == "edit" and not drop):
+            raise ActionError("an edit needs a list of fields to drop")
         if kind == "late" and (not wanted.get("lag_ms") or api != "*"):
             raise ActionError("reads that are late need a lag_ms, and no api")
         if kind == "act" and not isinstance(wanted.get("action"), str):
@@ -183,7 +181,6 @@ class Faults:
             _number(wanted, "every", 1) or 1,
             self._clock() + (_number(wanted, "for_s", 1) or math.inf),
             drop,
-            add,
             _number(wanted, "lag_ms", 1) or 0,
         )
         self._last_id = fault.id
@@ -245,10 +242,6 @@ def _edit(shown: Any, fault: Fault) -> None:
     for path in fault.drop:
         for holder, name in _places(shown, path.split(".")):
             del holder[name]
-    for path, value in fault.add.items():
-        for holder, name in _places(shown, path.split(".")):
-            if type(holder[name]) is type(value):
-                holder[name] += value
 
 
 def _places(value: Any, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -1,5 +1,4 @@
-"""The outcomes of records, as the index knows them: dead letters, what settled them, copies in inboxes,
-deliveries."""
+"""The outcomes of records, as the index knows them: dead letters, what settled them, copies in inboxes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ import apsw
 
 from dingbridge.console.index.records import Copy, IndexedEvent, Letter
 from dingbridge.console.index.store import Index
-from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.events.foreign import moment
 from dingbridge.worker.context import Position
 
@@ -23,21 +21,16 @@ _COPIES = (
     "WHERE from_topic = ? AND from_partition = ? AND from_offset = ?"
 )
 _SETTLED = 'SELECT run FROM settled WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms LIMIT 1'
-_DELIVERIES = (
-    'SELECT consumer, topic, partition, "offset", replay_id, attempt, at_ms, outcome, status, duration_ms, '
-    "words, answer, type FROM deliveries WHERE source = ? AND id = ? ORDER BY at_ms, attempt"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class After:
     """``letters`` in the order in which they were given up; ``settled`` who settled them, by place;
-    ``copies`` of the records and of their dead letters; ``deliveries`` in the order of their times."""
+    ``copies`` of the records and of their dead letters."""
 
     letters: tuple[Letter, ...]
     settled: dict[Position, str]
     copies: tuple[Copy, ...]
-    deliveries: tuple[Delivery, ...]
 
 
 def after(index: Index, events: Iterable[Sequence[IndexedEvent]]) -> list[After]:
@@ -63,7 +56,6 @@ def _after(db: apsw.Connection, records: Sequence[IndexedEvent]) -> After:
         tuple(sorted(letters, key=lambda letter: (letter.at, letter.place))),
         settled,
         tuple(sorted(copies, key=lambda copy: (copy.at, copy.place))),
-        _deliveries(db, records[0].source, records[0].id),
     )
 
 
@@ -75,10 +67,3 @@ def _letters(db: apsw.Connection, places: Iterable[Position]) -> set[Letter]:
 def _copies(db: apsw.Connection, places: Iterable[Position]) -> set[Copy]:
     rows = [row for place in places for row in db.execute(_COPIES, place)]
     return {Copy(r[0], Position(*r[1:4]), r[4], Position(*r[5:8]), moment(r[8])) for r in rows}
-
-
-def _deliveries(db: apsw.Connection, source: str, event_id: str) -> tuple[Delivery, ...]:
-    return tuple(
-        Delivery(r[0], source, event_id, Position(*r[1:4]), r[4], r[5], moment(r[6]), *r[7:])
-        for r in db.execute(_DELIVERIES, (source, event_id))
-    )

@@ -4,18 +4,16 @@ Pure: bytes in, entries out. Keeping them is ``store.py``'s, reading topics ``fe
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from dingbridge.consumers.forward.deliveries import TOPIC as DELIVERIES
-from dingbridge.consumers.forward.deliveries import Delivery, read_delivery
 from dingbridge.events.event import NotAnEvent, decode
 from dingbridge.events.foreign import moment as moment
 from dingbridge.events.foreign import whole_number
-from dingbridge.kafka.topic_policy import CONSUMER_RE, control_topic
+from dingbridge.kafka.topic_policy import CONSUMER_RE
 from dingbridge.masking import IDS
 from dingbridge.replay.copying import FROM_HEADER, header
 from dingbridge.replay.dead_letters import NOTE_HEADER, is_note, noted, read_dead_letter
@@ -99,7 +97,7 @@ class Copy:
     at: datetime
 
 
-Entry = EventEntry | Letter | Settlement | Copy | Delivery
+Entry = EventEntry | Letter | Settlement | Copy
 
 
 def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
@@ -113,16 +111,13 @@ def entry_of(record: ConsumerRecord, settings: KafkaSettings) -> Entry | None:
         return _of_dead_letters(record, consumer)
     if kind == "inbox" and CONSUMER_RE.fullmatch(consumer):
         return _copy(record, consumer)
-    return _delivery(record) if rest == DELIVERIES else None
+    return None
 
 
 def indexed_topics(settings: KafkaSettings, names: Iterable[str]) -> list[str]:
     """Those of ``names`` that the index is made of."""
     control = (f"{settings.control_prefix}dlq.", f"{settings.control_prefix}inbox.")
-    deliveries = control_topic(settings, DELIVERIES)
-    return sorted(
-        name for name in names if name.startswith((settings.topic_prefix, *control)) or name == deliveries
-    )
+    return sorted(name for name in names if name.startswith((settings.topic_prefix, *control)))
 
 
 def event_entry(record: ConsumerRecord) -> EventEntry | None:
@@ -196,12 +191,6 @@ def _copy(record: ConsumerRecord, consumer: str) -> Copy | None:
         return None
     place = Position(record.topic, record.partition, record.offset)
     return Copy(consumer, origin, run, place, moment(record.timestamp))
-
-
-def _delivery(record: ConsumerRecord) -> Delivery | None:
-    if (found := read_delivery(record.value)) is None:
-        return None
-    return replace(found, source=storable(found.source), event_id=storable(found.event_id))  # as the event's
 
 
 def _position(parts: Sequence[str]) -> Position | None:

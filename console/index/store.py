@@ -25,7 +25,6 @@ from dingbridge.console.index.records import (
     epoch_ms,
 )
 from dingbridge.console.index.tables import APPLICATION_ID, SCHEMA, VERSION
-from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.errors import BridgeError
 from dingbridge.events.foreign import moment
 
@@ -65,9 +64,11 @@ class Seen:
 class Index:
     """The index in one file. One process writes it, by one thread at a time; anybody may read."""
 
-    def __init__(self, path: Path, *, max_bytes: int = 4 << 30) -> None:
-        """The latest events are kept, as many as fit into ``max_bytes``."""
-        self.path, self.max_bytes = path, max_bytes
+    max_bytes = 4 << 30
+    """The latest events are kept, as many as fit: some 9 million, of about 460 bytes each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._writing = threading.Lock()  # who is cancelled while a thread writes may close meanwhile
         self.floor_ms = 0
         """No event that was published before is here (epoch ms); 0: nothing was ever left out."""
@@ -255,7 +256,7 @@ class Index:
             (event.type, event.corp_id, published),
         )
 
-    def _add_other(self, entry: Letter | Settlement | Copy | Delivery) -> None:
+    def _add_other(self, entry: Letter | Settlement | Copy) -> None:
         execute, at = self._db.execute, epoch_ms(entry.at)
         if isinstance(entry, Letter):
             execute(
@@ -268,15 +269,6 @@ class Index:
                     entry.attempts,
                     at,
                     entry.replay_id,
-                ),
-            )
-        elif isinstance(entry, Delivery):
-            execute(
-                "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(entry.source, entry.event_id, entry.consumer, *entry.place, entry.replay_id),
-                    *(entry.attempt, at, entry.outcome, entry.status, entry.duration_ms),
-                    *(entry.words, entry.answer, entry.event_type),
                 ),
             )
         elif isinstance(entry, Copy):
@@ -303,7 +295,6 @@ class Index:
         counts: list[tuple[Any, ...]] = execute(groups, (floor_ms,)).fetchall()
         execute(f"DELETE FROM ids WHERE n IN (SELECT n {rows})", (floor_ms,))  # noqa: S608
         execute(f"DELETE {rows}", (floor_ms,))
-        execute("DELETE FROM deliveries WHERE at_ms < ?", (floor_ms,))
         self._db.executemany("UPDATE types SET events = events - ? WHERE type = ? AND corp_id = ?", counts)
         execute("DELETE FROM types WHERE events = 0")
         return sum(count for count, _, _ in counts)

@@ -1,6 +1,6 @@
 """The tables of the index."""
 
-VERSION = 2
+VERSION = 3
 """Raise it with every change of them, or of what is kept of a record."""
 
 APPLICATION_ID = 0x44424958  # "DBIX"
@@ -50,13 +50,6 @@ CREATE TABLE copies (
   from_topic TEXT, from_partition INTEGER, from_offset INTEGER, at_ms INTEGER,
   PRIMARY KEY (topic, partition, "offset")
 ) WITHOUT ROWID;
-CREATE TABLE deliveries (
-  source TEXT, id TEXT, consumer TEXT, topic TEXT, partition INTEGER, "offset" INTEGER, replay_id TEXT,
-  attempt INTEGER, at_ms INTEGER, outcome TEXT, status INTEGER, duration_ms INTEGER, words TEXT, answer BLOB,
-  type TEXT,
-  PRIMARY KEY (source, id, consumer, topic, partition, "offset", at_ms, attempt)  -- one may be written twice
-) WITHOUT ROWID;
-CREATE INDEX deliveries_at ON deliveries (at_ms);
 CREATE INDEX copies_from ON copies (from_topic, from_partition, from_offset);
 CREATE TABLE freshness (  -- not of the topics: what consumers' listeners reported
   at_ms INTEGER, consumer TEXT, p99_s REAL,

@@ -16,8 +16,8 @@ MARKS: Final[Mapping[State, str]] = {
     "running": "unknown",
     "dead_settled": "unknown",
     "passed": "unknown",
-    "filtered": "unknown",
     "handled": "good",
+    "committed": "good",
 }
 """How a state is drawn; the worst one first."""
 

@@ -26,7 +26,7 @@ Rows = Mapping[tuple[inbox.EventId, str], inbox.Applied]
 
 async def facts_of(console: Console, events: Records) -> list[Facts]:
     """What is known of each consumer that reads the topics of ``events``, which are the records of one event,
-    or has given one of them up, or delivered it; by name."""
+    or has given one of them up; by name."""
     return (await _facts(console, [events]))[0]
 
 
@@ -74,7 +74,7 @@ def _names(console: Console, records: Records, found: After) -> set[str]:
         if not topics.isdisjoint(topics_read(console.kafka, cls.topics, cls.control_topics))
     }
     letters = {letter.consumer for letter in found.letters}
-    return reading | letters | {c.consumer for c in found.copies} | {d.consumer for d in found.deliveries}
+    return reading | letters | {copy.consumer for copy in found.copies}
 
 
 async def _of(
@@ -88,8 +88,8 @@ async def _of(
     consumer: type[Consumer] | None = console.watch.consumers.get(name)
     rows: Rows = {}
     problems = [problem] if problem else []
-    delivers = any(delivery.consumer == name for _, found in events for delivery in found.deliveries)
-    if not delivers if consumer is None else consumer.uses_database:
+    keeps_rows = consumer is None or consumer.uses_database
+    if keeps_rows:
         try:
             rows = await inbox.applied(
                 console.databases.reader(name),
@@ -107,6 +107,7 @@ async def _of(
         Facts(
             name,
             installed=consumer is not None,
+            keeps_rows=keeps_rows,
             inbox={
                 run: rows[known] for run in _runs(name, found) if (known := (_known_as(records), run)) in rows
             },
@@ -114,7 +115,6 @@ async def _of(
             letters=tuple(letter for letter in found.letters if letter.consumer == name),
             settled=found.settled,
             copies=tuple(copy for copy in found.copies if copy.consumer == name),
-            deliveries=tuple(delivery for delivery in found.deliveries if delivery.consumer == name),
             in_flight=in_flight,
             problems=tuple(problems),
         )

@@ -63,7 +63,7 @@ async def reported_of(console: Console, event: IndexedEvent, *, handled: bool) -
             return Reported("not_ours")
         own_id = None if row is None else row.request_id if kind == "approval" else row.own_id
         entity = key(event.corp_id, kind, own_id or event.subject)
-        to_look = row is not None and (row.look is not None if kind == "approval" else row.flagged)
+        to_look = row is not None and (row.refetch is not None if kind == "approval" else row.flagged)
         if to_look or not handled or await _to_be_reported(console, entity):
             return Reported("open", own_id)
         change = await console.ask_kafka(lambda: _change_after(console, event, entity), LIMIT_S)

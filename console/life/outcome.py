@@ -5,20 +5,18 @@ Nothing is guessed: where a source does not answer, the outcome is ``unknown`` o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from aiokafka import TopicPartition
 
 from dingbridge.console.index.records import Copy, Letter
-from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 from dingbridge.worker.store.inbox import Applied
 
 State = Literal[
     "handled",
-    "filtered",
     "dead",
     "dead_settled",
     "retrying",
@@ -26,42 +24,43 @@ State = Literal[
     "running",
     "queued",
     "waiting",
+    "committed",
     "passed",
     "unknown",
 ]
-"""``handled``: there is an inbox row, or a delivery that was taken. ``filtered``: the consumer's own
-declaration excludes it. ``dead``: given up; ``dead_settled``: and a replay or ``skipped`` has settled that.
-``retrying``, ``paused``, ``running``, ``queued``: a running worker has it. ``waiting``: its offset is not
-committed yet. ``passed``: committed, without a row or delivery: it was there before the group began, its row
-was pruned, the consumer keeps none, or its database does not answer. ``unknown``: Kafka does not return the
+"""``handled``: there is an inbox row. ``dead``: given up; ``dead_settled``: and a replay or ``skipped`` has
+settled that. ``retrying``, ``paused``, ``running``, ``queued``: a running worker has it. ``waiting``: its
+offset is not committed yet. ``committed``: that is all that a consumer without a database leaves, so it is
+done, or excluded by the consumer's declaration. ``passed``: committed, without a row: it was there before the
+group began, its row was pruned, or its database does not answer. ``unknown``: Kafka does not return the
 group's offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one consumer. ``inbox`` is ``{replay id: its row}`` of the event, empty also without a
-    database, or where it does not answer; ``committed`` the group's offsets by topic and partition, None
-    where Kafka does not answer. ``letters`` and ``deliveries`` are those of this event, the oldest first;
-    ``settled`` who settled letters by their place, ``in_flight`` what running workers hold."""
+    """What is known of one consumer. ``keeps_rows``: it has a database. ``inbox`` is ``{replay id: its row}``
+    of the event, empty also without a database, or where it does not answer; ``committed`` the group's
+    offsets by topic and partition, None where Kafka does not answer. ``letters`` are those of this event, the
+    oldest first; ``settled`` who settled letters by their place, ``in_flight`` what running workers hold."""
 
     consumer: str
     installed: bool = True
+    keeps_rows: bool = True
     inbox: Mapping[str, Applied] = field(default_factory=dict)
     committed: Mapping[TopicPartition, int] | None = field(default_factory=dict)
     letters: tuple[Letter, ...] = ()
     settled: Mapping[Position, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
-    deliveries: tuple[Delivery, ...] = ()
     in_flight: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``at``: when it was applied, filtered or given up; ``before``: how many offsets of its partition are
+    """``at``: when it was applied or given up; ``before``: how many offsets of its partition are
     before it, while it waits; ``attempts``: how many there were, or which one applied it; ``error`` and
-    ``again_at`` (RFC 3339) of what is retried or given up. ``delivery`` is the last one of this record; of
-    one that is ``dead``, ``letter`` is None until the index has read it."""
+    ``again_at`` (RFC 3339) of what is retried or given up. Of one that is ``dead``, ``letter`` is None until
+    the index has read it."""
 
     state: State
     at: datetime | None = None
@@ -71,7 +70,6 @@ class Outcome:
     again_at: str | None = None
     letter: Letter | None = None
     settled_by: str | None = None
-    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +83,14 @@ class Replayed:
 def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outcome:
     """Of ``record``, or of its ``copy`` in the inbox topic of the consumer."""
     place, run = (record, "") if copy is None else (copy.place, copy.replay_id)
-    tried = [delivery for delivery in facts.deliveries if delivery.place == place]
-    found = _outcome(place, run, tried, facts)
-    return replace(found, delivery=tried[-1]) if tried else found
-
-
-def _outcome(place: Position, run: str, tried: Sequence[Delivery], facts: Facts) -> Outcome:
     if letters := [letter for letter in facts.letters if letter.replay_id == run]:
         return _dead(letters, facts)
     if (applied := facts.inbox.get(run)) is not None:
         return Outcome("dead" if applied.attempt is None else "handled", applied.at, attempts=applied.attempt)
-    for attempts, delivery in enumerate(tried, 1):
-        if delivery.outcome == "taken":
-            return Outcome("handled", delivery.at, attempts=attempts)
-    if tried and tried[-1].outcome == "filtered":
-        return Outcome("filtered", tried[-1].at)
     if (in_flight := facts.in_flight.get(place)) is not None:
         return Outcome(
             in_flight["state"],
-            attempts=len(tried) or in_flight["attempts"],
+            attempts=in_flight["attempts"],
             error=in_flight["error"],
             again_at=in_flight["next_attempt_at"],
         )
@@ -114,9 +101,7 @@ def _outcome(place: Position, run: str, tried: Sequence[Delivery], facts: Facts)
         return Outcome("waiting")
     if place.offset >= committed:
         return Outcome("waiting", before=place.offset - committed)
-    if tried:  # a refused event is committed once its dead letter is in Kafka, one that failed likewise
-        return Outcome("dead", tried[-1].at, attempts=len(tried))
-    return Outcome("passed")
+    return Outcome("passed" if facts.keeps_rows else "committed")
 
 
 def replays_of(record: Position, facts: Facts) -> list[Replayed]:

@@ -1,8 +1,7 @@
 """Event: one event's whole life, from its first arrival to its outcome at each consumer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
@@ -22,13 +21,10 @@ from dingbridge.console.life.outcome import Facts, Outcome, Replayed, outcome_of
 from dingbridge.console.life.summary import summary_of
 from dingbridge.console.pages.acts import done_at
 from dingbridge.console.pages.find import event_url
-from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.events.catalogue import catalogue
 from dingbridge.events.event import NotAnEvent
 from dingbridge.masking import mask, mask_event, reveal, reveal_bytes, shown_body
 from dingbridge.worker.context import Position
-
-MOST_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +43,10 @@ class Row:
         return at_last(self.outcome, self.replays)
 
     @property
-    def tried(self) -> Sequence[Delivery]:
-        """The last attempts to deliver it, and what was sent once more."""
-        return self.facts.deliveries[-MOST_ATTEMPTS:]
-
-    @property
     def seen(self) -> str:
         """What the page showed; if it has changed since, nothing is sent again."""
         state = self.outcome.state
-        known = next((word for word in ("handled", "dead") if state.startswith(word)), "open")
+        known = next((word for word in ("handled", "committed", "dead") if state.startswith(word)), "open")
         return f"{known} {len(self.replays)}"
 
 
@@ -85,7 +76,6 @@ def routes(console: Console) -> list[web.RouteDef]:
             absent=absent,
             changes=changes_by_dingtalk(decoded.data, decoded.subject) if decoded is not None else [],
             why=why,
-            answer_of=_answer,
             events=events,
             event_url=event_url,
             spec=catalogue.get(kept.event.type),
@@ -126,9 +116,6 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     def why(facts: Facts) -> str:
         """Why the time of handling is not known, where it is not."""
-        consumer = console.watch.consumers.get(facts.consumer)
-        if consumer is not None and not consumer.uses_database:
-            return "keeps_none"
         return "silent" if facts.problems else "no_row"
 
     return [web.get("/event", show), web.post("/event/replay", replay)]
@@ -180,11 +167,6 @@ def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, 
         body = kept.body if kept.body is not None else pretty(spelled).encode()
         found["curl"] = curl(reveal_bytes(body), console.settings.local_callback)
     return found
-
-
-def _answer(delivery: Delivery) -> str:
-    """The system's answer when it did not take the event: for readers."""
-    return reveal_bytes(delivery.answer or b"").decode("utf-8", "replace")
 
 
 def _spelled(kept: KeptRecord) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
         known.sees(seen["authed_dept"], seen["authed_user"])
 
     async def children(dept_id: int) -> None:
-        ids = [child.get("dept_id") for child in await client.sub_departments(dept_id)]
+        ids = [child.get("dept_id") for child in await client.sub_departments(dept_id) or ()]
         known.add("dept_id", *sorted(ids, key=lambda one: isinstance(one, int) and one < 1))
 
     async def members(dept_id: int) -> None:

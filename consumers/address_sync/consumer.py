@@ -13,11 +13,11 @@ from sqlalchemy import MetaData
 from dingbridge import Event, Forgotten, Person, Reader, Reject, Transaction
 from dingbridge.consumers.address_sync import report
 from dingbridge.consumers.address_sync.forgetting import forget_person, keep_forgetting
-from dingbridge.consumers.address_sync.kinds import DEPARTMENT, ROLES, USER, Departments, Roles, Users
+from dingbridge.consumers.address_sync.kinds import ROLES, Departments, Roles, Users
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.tables import add_columns, entities, users
 from dingbridge.consumers.address_sync.tree import Tree
-from dingbridge.mirror import Entities, Kind, Mirror
+from dingbridge.mirror import DEPARTMENT, USER, Entities, Kind, Mirror
 from dingbridge.mirror.chosen import ROOT, Chosen
 from dingbridge.mirror.entities import WHOLE
 from dingbridge.tasks import end
@@ -43,9 +43,8 @@ class AddressSync(Mirror):
         self.own = AddressSyncSettings.load()
         add_columns(self.own.fields().extension.values())
         self.chosen = Chosen(frozenset(self.own.departments_include), frozenset(self.own.departments_exclude))
-        # as an author sets them in the class
-        self.compare_every_days = self.own.reconcile_every_days  # type: ignore[misc]
-        self.sync_calls_per_s = self.own.resync_calls_per_s  # type: ignore[misc]
+        self.compare_every_days = self.own.reconcile_every_days
+        self.sync_calls_per_s = self.own.resync_calls_per_s
 
     async def background(self) -> None:
         """Read what is due, and forget leavers; an error in one of these ends both."""
@@ -89,7 +88,7 @@ class AddressSync(Mirror):
         return self.own.leavers_allowed(employees)
 
     async def show(self, db: Reader) -> list[Table]:
-        return await report.tables(db)
+        return [*await report.tables(db), *await super().show(db)]
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
         return await forget_person(tx, self.engine.entities, person)

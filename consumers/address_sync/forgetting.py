@@ -6,7 +6,6 @@ later event finds nobody. Somebody hired under the same userid is read, and is t
 """
 
 import asyncio
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,24 +13,23 @@ import structlog
 from sqlalchemy import select
 
 from dingbridge import Conflict, Database, Forgotten, Person, Transaction
-from dingbridge.consumers.address_sync import store
-from dingbridge.consumers.address_sync.kinds import USER
-from dingbridge.consumers.address_sync.tables import users
-from dingbridge.mirror import Entities
-from dingbridge.worker.store.forgetting import texts_in
+from dingbridge.consumers.address_sync.tables import memberships, user_roles, users
+from dingbridge.mirror import USER, Entities
+from dingbridge.worker.store.forgetting import forget_rows
 
 log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 86_400.0
 _AT_ONCE: Final = 200
 
+TABLES: Final = {users: "userid", memberships: "userid", user_roles: "userid"}
+"""The tables of people, with their columns of the userid."""
+
 
 async def forget_person(tx: Transaction, entities: Entities, person: Person) -> Forgotten:
     """Delete what the tables have of ``person``."""
-    row = await store.user_row(tx, person.corp_id, person.userid)
-    counts = Counter({entities.table.name: await entities.forget(tx, person.corp_id, USER, [person.userid])})
-    counts.update(await store.delete_people(tx, person.corp_id, [person.userid]))
-    return Forgotten(counts, texts=texts_in({} if row is None else dict(row)))
+    counts = {entities.table.name: await entities.forget(tx, person.corp_id, USER, [person.userid])}
+    return Forgotten(counts) + await forget_rows(tx, person, TABLES)
 
 
 async def forget_leavers(database: Database, entities: Entities, left_before: datetime) -> int:
@@ -46,7 +44,8 @@ async def forget_leavers(database: Database, entities: Entities, left_before: da
                     await entities.forget(tx, row.corp_id, USER, [row.userid])
                     this = (users.c.corp_id == row.corp_id, users.c.userid == row.userid)
                     if await tx.scalar(select(users.c.userid).where(*this, old)) is not None:
-                        count += (await store.delete_people(tx, row.corp_id, [row.userid]))[users.name]
+                        person = Person(row.corp_id, row.userid)
+                        count += (await forget_rows(tx, person, TABLES)).deleted[users.name]
         except Conflict:  # PostgreSQL rolled back because of another process's
             continue
     return count

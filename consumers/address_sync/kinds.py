@@ -26,7 +26,7 @@ from dingbridge.consumers.address_sync.tables import departments, memberships, u
 from dingbridge.consumers.address_sync.tree import UNKNOWN_AGAIN_S, Tree
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import PermissionDenied
-from dingbridge.mirror import Entities, Entity, Gone, Kind, Written
+from dingbridge.mirror import DEPARTMENT, USER, Entities, Entity, Gone, Kind, Written
 from dingbridge.mirror.answers import SETTLES_S
 from dingbridge.mirror.entities import LISTING, WHOLE
 from dingbridge.mirror.withheld import HIDEABLE, Withheld
@@ -34,10 +34,11 @@ from dingbridge.work_queue import ORDINARY
 
 log = structlog.get_logger(__name__)
 
-USER, DEPARTMENT, ROLES = "user", "department", "roles"
+ROLES = "roles"
+"""A kind of one entity, and what a user's roles are called in reports."""
 
-_COLUMNS = {"hired_date": "hired_at"}
-"""Where a column of a user has another name than the field."""
+_COLUMNS = {"hired_date": "hired_at", "role_list": ROLES}
+"""What the tables call a user's field, where its name is another."""
 
 UNLISTED_AGAIN_S = 60.0
 """When the list of roles is read again after one that lacked a role, in s."""
@@ -52,9 +53,9 @@ class Users(Kind):
     def __init__(self, entities: Entities, tree: Tree, fields: Fields) -> None:
         self._entities, self._tree, self._fields = entities, tree, fields
         columns = {_COLUMNS.get(key, key): key for key in sorted(HIDEABLE)}
-        hideable = {column: key for column, key in columns.items() if fields.keeps(column)}
+        hideable = {column: key for column, key in columns.items() if column == ROLES or fields.keeps(column)}
         hideable |= dict.fromkeys(fields.extension.values(), "extension")
-        self._withheld = Withheld(entities, users, hideable)
+        self._withheld = Withheld(entities, users, hideable, {ROLES: store.has_roles()})
 
     async def read(self, client: DingTalkClient, entity_id: str) -> Mapping[str, Any]:
         return await client.user(entity_id)
@@ -83,7 +84,7 @@ class Users(Kind):
         named = self._tree.chosen.named
         found = [str(one) for one in state.memberships or () if named(one) is not False]
         await self._entities.ask(tx, app, corp_id, DEPARTMENT, found, priority=ORDINARY, new_only=True)
-        before = await store.user_row(tx, corp_id, userid)
+        before = await self._before(tx, entity)
         inside = await self._inside(tx, corp_id, state, before)
         if inside is None:
             return Written(again_s=UNKNOWN_AGAIN_S)
@@ -96,11 +97,11 @@ class Users(Kind):
             before = None
         kept, again_s = await self._withheld.keep(tx, entity, app, answer, before, at)
         row = {name: value for name, value in state.row.items() if name not in kept}
-        state = replace(state, row=row)
+        state = replace(state, row=row, roles=None if ROLES in kept else state.roles)
         return Written(await store.write_user(tx, corp_id, userid, state, at=at), again_s, kept)
 
     async def differences(self, tx: Transaction, entity: Entity, answer: Any) -> list[str]:
-        before = await store.user_row(tx, entity.corp_id, entity.entity_id)
+        before = await self._before(tx, entity)
         if answer is None:
             return ["left_at"]
         state = user_state(answer, self._fields)
@@ -111,8 +112,9 @@ class Users(Kind):
         kept = [] if store.reassigned(before, state) else self._withheld.lacking(answer, before)
         row = {name: value for name, value in state.row.items() if name not in kept}
         changed = [name for name, value in row.items() if before[name] != value]
-        if set(state.roles or ()) != await store.held_roles(tx, entity.corp_id, entity.entity_id):
-            changed.append("roles")
+        held = await store.held_roles(tx, entity.corp_id, entity.entity_id)
+        if ROLES not in kept and set(state.roles or ()) != held:
+            changed.append(ROLES)
         of_user = (memberships.c.corp_id == entity.corp_id, memberships.c.userid == entity.entity_id)
         found = {
             row.dept_id: {"leader": row.leader, "sort_order": row.sort_order}
@@ -125,6 +127,14 @@ class Users(Kind):
     ) -> None:
         if await self._tree.has(tx, corp_id, [dept_id]) is not False:
             await store.write_listed(tx, corp_id, dept_id, items, self._fields, at=at)
+
+    async def _before(self, tx: Transaction, entity: Entity) -> Mapping[str, Any] | None:
+        """Return the user's row, with ``roles``: None for somebody who has none."""
+        row = await store.user_row(tx, entity.corp_id, entity.entity_id)
+        if row is None:
+            return None
+        this = (users.c.corp_id == entity.corp_id, users.c.userid == entity.entity_id)
+        return {**row, ROLES: await tx.scalar(select(users.c.userid).where(*this, store.has_roles()))}
 
     async def _inside(
         self, tx: Transaction, corp_id: str, state: UserState, before: Mapping[str, Any] | None

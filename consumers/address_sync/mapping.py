@@ -2,7 +2,8 @@
 
 Field names are those of query-user-details and query-department-details0-v2. Everybody is in one department
 at least (the root's id is 1). So where the department list is *absent*, the app may not see it, and the rows
-stay as they are; an *empty* list empties them. Roles are absent when there are none.
+stay as they are; an *empty* list empties them. Roles are absent when there are none, and when the app may not
+see them (``dingbridge/mirror/withheld.py``).
 """
 
 from collections.abc import Iterable, Mapping

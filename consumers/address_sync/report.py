@@ -1,42 +1,19 @@
 """What ``dingbridge consume address-sync --show`` prints: counts, and the latest rows of each table."""
 
 from collections import defaultdict
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import Row, and_, func, select
 
 from dingbridge import Reader
-from dingbridge.consumers.address_sync.tables import departments, entities, memberships, users
-from dingbridge.mirror.leavers import WAITS
-from dingbridge.mirror.withheld import WITHHELD
+from dingbridge.consumers.address_sync.tables import departments, memberships, users
 from dingbridge.worker.consumer import Table
-
-SHOWN = 10
-"""Rows of each table that are shown; the counts are of all."""
+from dingbridge.worker.reports import SHOWN
 
 
 async def tables(db: Reader) -> list[Table]:
-    """Return tables of employees and of departments, the latest first, and of entities in each state that a
-    person should know."""
-    shown = [await _employees(db), await _departments(db)]
-    states = [await _in_state(db, state) for state in ("refused", WITHHELD, WAITS)]
-    return [*shown, *chain.from_iterable(states)]
-
-
-async def _in_state(db: Reader, state: str) -> list[Table]:
-    """Return the entities in ``state``, which a person should know; an empty list where there are none."""
-    c, of_state = entities.c, entities.c.state == state
-    count = int(await db.scalar(select(func.count()).select_from(entities).where(of_state)))
-    found = select(c.kind, c.entity_id, c.code).where(of_state).order_by(c.kind, c.entity_id).limit(SHOWN)
-    titles = {
-        "refused": f"not read, and as they were before: {count:,}",
-        WITHHELD: f"as they were before in fields that DingTalk's answers lack: {count:,}",
-        WAITS: f"not known to DingTalk, beyond MAX_LEAVERS a day: {count:,}; if they did leave: dingbridge "
-        f"resync --confirm-leavers {count}",
-    }
-    rows = [tuple(row) for row in await db.execute(found)]
-    return [(titles[state], ["what", "id", "DingTalk's code, or the fields"], rows)] if count else []
+    """Return tables of employees and of departments, the latest first."""
+    return [await _employees(db), await _departments(db)]
 
 
 async def _employees(db: Reader) -> Table:

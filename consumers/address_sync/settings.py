@@ -7,12 +7,10 @@ from pydantic import Field, field_validator
 from dingbridge.consumers.address_sync.mapping import USER_COLUMNS, Fields
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.mirror.chosen import ROOT
+from dingbridge.mirror.leavers import share_of
 from dingbridge.settings import CommaList, IntegerList, Settings
 
 _TAKEN = frozenset(users.c.keys())
-
-LEAST_LEAVERS = 10
-"""Of people whom a share of the company allows to be marked, at least."""
 
 
 class AddressSyncSettings(Settings):
@@ -67,7 +65,7 @@ class AddressSyncSettings(Settings):
     def leavers_allowed(self, employees: int) -> int:
         """How many of ``employees`` may be marked as left within 24 hours without a leave event or a word."""
         if self.max_leavers.endswith("%"):
-            return max(LEAST_LEAVERS, employees * int(self.max_leavers[:-1]) // 100)
+            return share_of(employees, int(self.max_leavers[:-1]))
         return int(self.max_leavers)
 
     def fields(self) -> Fields:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Table, delete, select, update
+from sqlalchemy import ColumnElement, Table, select, update
 
 from dingbridge import Transaction
 from dingbridge.consumers.address_sync.mapping import LEAVER, Fields, Row, UserState, listed_state
@@ -42,9 +42,11 @@ async def write_user(tx: Transaction, corp_id: str, userid: str, state: UserStat
     if before is not None and reassigned(before, state):
         row |= {"reassigned_at": at, "previous_unionid": before["unionid"], "rehired_at": None}
         log.warning("address_sync.userid_reassigned", userid=userid)
-    held = await held_roles(tx, corp_id, userid)
-    wanted = await _without_deleted(tx, corp_id, state.roles or frozenset(), held, at)
-    touched = await replace_children(tx, user_roles, key, "role_id", {one: {} for one in wanted})
+    touched = False
+    if state.roles is not None:
+        held = await held_roles(tx, corp_id, userid)
+        wanted = await _without_deleted(tx, corp_id, state.roles, held, at)
+        touched = await replace_children(tx, user_roles, key, "role_id", {one: {} for one in wanted})
     if state.memberships is not None:
         touched |= await replace_children(tx, memberships, key, "dept_id", state.memberships)
     return await write_if_changed(tx, users, key, row, at=at, touch=touched)
@@ -85,6 +87,13 @@ async def held_roles(tx: Transaction, corp_id: str, userid: str) -> set[int]:
     """The ids of the roles that the user has in the tables."""
     of_user = (user_roles.c.corp_id == corp_id, user_roles.c.userid == userid)
     return {row.role_id for row in await tx.execute(select(user_roles.c.role_id).where(*of_user))}
+
+
+def has_roles() -> ColumnElement[bool]:
+    """The condition that somebody of ``users`` has a role that is not deleted."""
+    of_user = (user_roles.c.corp_id == users.c.corp_id, user_roles.c.userid == users.c.userid)
+    here = (roles.c.corp_id == user_roles.c.corp_id, roles.c.role_id == user_roles.c.role_id)
+    return select(user_roles.c.role_id).where(*of_user, *here, roles.c.deleted_at.is_(None)).exists()
 
 
 async def _without_deleted(
@@ -166,7 +175,7 @@ async def write_roles(
         )
     )
     missing = [row for row in found if row.role_id not in wanted]
-    changed = bool(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
+    changed = await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at)
     listed = (of_company, roles.c.role_id.in_(wanted), roles.c.unlisted_at.is_not(None))
     await tx.execute(update(roles).where(*listed).values(unlisted_at=None))
     # Invariant 9: missing from one list, a role is not removed
@@ -207,12 +216,3 @@ async def reports_of(tx: Transaction, corp_id: str, userid: str) -> list[str]:
     """The userids of those who have the user as their manager."""
     reports = (users.c.corp_id == corp_id, users.c.manager_userid == userid, users.c.left_at.is_(None))
     return [row.userid for row in await tx.execute(select(users.c.userid).where(*reports))]
-
-
-async def delete_people(tx: Transaction, corp_id: str, userids: Collection[str]) -> dict[str, int]:
-    """Delete what the tables have of these people; returns the rows by table."""
-    counts = {}
-    for table in (users, memberships, user_roles):
-        gone = await tx.execute(delete(table).where(table.c.corp_id == corp_id, table.c.userid.in_(userids)))
-        counts[table.name] = gone.rowcount
-    return counts

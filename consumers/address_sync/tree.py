@@ -10,9 +10,8 @@ from sqlalchemy import select
 
 from dingbridge import Transaction
 from dingbridge.consumers.address_sync.tables import departments, outside
-from dingbridge.mirror import Entities, Entity
+from dingbridge.mirror import DEPARTMENT, Entities, Entity
 from dingbridge.mirror.chosen import Chosen
-from dingbridge.mirror.full_sync import DEPARTMENT
 
 UNKNOWN_AGAIN_S = 2.0
 """When somebody is read again of whose departments none is known, in s: these are read meanwhile."""

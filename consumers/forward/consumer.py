@@ -1,33 +1,22 @@
 """forward: hands events to one system over HTTP. Each system of ``FORWARD_FILE`` is a consumer of its own.
 
 One event's way: filter (``event_filter.py``), rate, one signed request (``delivery.py``), what its answer
-means (``policy.py``), and here what happens to the event; each attempt is recorded first (``log.py``). There
-is no database: what was sent and not yet committed to Kafka is sent again after a crash, under the same
-``webhook-id``.
+means (``policy.py``), and here what happens to the event. There is no database: what was sent and not yet
+committed to Kafka is sent again after a crash, under the same ``webhook-id``.
 """
 
 import math
 import time
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import structlog
 
-from dingbridge import (
-    Consumer,
-    Context,
-    DependencyUnavailable,
-    Event,
-    Reject,
-    Transaction,
-)
+from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Transaction
 from dingbridge.consumers.forward.body import body_of
-from dingbridge.consumers.forward.deliveries import TOPIC, Delivery
 from dingbridge.consumers.forward.delivery import Sender
 from dingbridge.consumers.forward.event_filter import EventFilter
-from dingbridge.consumers.forward.log import DeliveryLog
 from dingbridge.consumers.forward.metrics import ForwardMetrics
-from dingbridge.consumers.forward.policy import FINAL, OUTCOME_OF, Answer
+from dingbridge.consumers.forward.policy import FINAL, Answer
 from dingbridge.consumers.forward.settings import (
     CHANGES,
     ForwardSettings,
@@ -50,21 +39,14 @@ PREFIX = "forward-"
 PAUSED_KEYS = 2
 """After events of so many keys in a row were not taken, the metric reports that the system takes none."""
 
-GRACE_S = 60
-"""Time of a handler beside its turn and its request, in s: for the record of the attempt."""
-
-COUNTED = 10_000
-"""Records of which the attempts are counted, at most; more have been handed over to other processes."""
-
-KnownAs = tuple[str, str, str]
-"""Source and id of an event, and its replay id."""
+GRACE_S = 10
+"""Time of a handler beside its turn and its request, in s."""
 
 
 class Forward(Consumer):
     """The consumer of one system; ``consumer_of`` makes the class."""
 
     uses_database = False
-    control_topics_written = (TOPIC,)
 
     system_name: ClassVar[str]
     system: ClassVar[System]
@@ -78,13 +60,9 @@ class Forward(Consumer):
         self._throttle = Throttle(system.rate)
         self._not_taken: set[str] = set()
         self._metrics: ForwardMetrics
-        self._log: DeliveryLog
-        self._attempts: dict[KnownAs, int] = {}
-        self._answered: dict[KnownAs, tuple[Answer, Delivery]] = {}
 
     async def start(self) -> None:
         self._metrics = ForwardMetrics(self.system_name, self.registry)
-        self._log = DeliveryLog(self.settings)
         await self._sender.open()
         system = self.system
         log.info(
@@ -98,53 +76,31 @@ class Forward(Consumer):
 
     async def stop(self) -> None:
         await self._sender.close()
-        await self._log.close()
 
     async def prepare(self, event: Event, ctx: Context) -> None:
         """Hand ``event`` over. Raises ``Reject`` or ``DependencyUnavailable``."""
-        wanted = self._filter.wants(event)
-        if wanted:
-            ctx.asks(self.name)
-        known_as = event.source, event.id, ctx.replay_id
-        if known_as not in self._answered:  # else Kafka did not take the record of it: nothing is sent again
-            answer, seconds = await self._send(event, ctx.replay_id) if wanted else self._filtered()
-            self._answered[known_as] = (
-                answer,
-                self._delivery(event, ctx, self._counted(known_as), answer, seconds),
-            )
-        answer, delivery = self._answered[known_as]
-        await self._log.write(delivery, event.partitionkey)
-        del self._answered[known_as]
-        if answer.kind in FINAL:
-            self._attempts.pop(known_as, None)
-        if answer.kind in ("taken", "filtered"):
+        if not self._filter.wants(event):
+            self._metrics.filtered()
             return
-        log.warning(
-            "forward.not_taken",
-            system=self.system_name,
-            event_id=excerpt(event.id),
-            event_type=event.event_type,
-            outcome=answer.kind,
-            reason=answer.words,
-        )
+        ctx.asks(self.name)
+        answer, seconds = await self._send(event, ctx.replay_id)
+        facts = {"system": self.system_name, "event_id": excerpt(event.id), "event_type": event.event_type}
+        if answer.kind == "taken":
+            log.info("forward.taken", **facts, status=answer.status, duration_ms=round(seconds * 1000))
+            return
+        log.warning("forward.not_taken", **facts, outcome=answer.kind, reason=answer.words)
         words = f"system {self.system_name}: {answer.words}"
         if answer.kind == "refused":
             raise Reject(words)
         # it may be about this event or about all; which, the other events show
         raise DependencyUnavailable(words, after=answer.after_s)
 
-    def _filtered(self) -> tuple[Answer, None]:
-        self._metrics.filtered()
-        return Answer("filtered", "the system's declaration excludes it"), None
-
-    async def _send(self, event: Event, replay_id: str) -> tuple[Answer, float | None]:
-        """The answer, and how long it took, in s; None where nothing could be sent."""
+    async def _send(self, event: Event, replay_id: str) -> tuple[Answer, float]:
+        """The answer, and how long it took, in s; 0 where nothing could be sent."""
         try:
             content_type, body = body_of(event, self.system.body, self.system.fields)
         except NotAnEvent:
-            return Answer(
-                "refused", f"an unclassified event has no body of the form {self.system.body}"
-            ), None
+            return Answer("refused", f"an unclassified event has no body of the form {self.system.body}"), 0
         await self._throttle.turn()
         began = time.monotonic()
         answer = await self._sender.post(webhook_id(event), content_type, body, replay_id=replay_id)
@@ -156,31 +112,6 @@ class Forward(Consumer):
             self._not_taken.add(event.partitionkey)
         self._metrics.paused.set(len(self._not_taken) == PAUSED_KEYS)
         return answer, seconds
-
-    def _counted(self, known_as: KnownAs) -> int:
-        if len(self._attempts) >= COUNTED:
-            self._attempts.clear()
-        self._attempts[known_as] = self._attempts.get(known_as, 0) + 1
-        return self._attempts[known_as]
-
-    def _delivery(
-        self, event: Event, ctx: Context, attempt: int, answer: Answer, seconds: float | None
-    ) -> Delivery:
-        return Delivery(
-            consumer=self.name,
-            source=event.source,
-            event_id=event.id,
-            place=ctx.position,
-            replay_id=ctx.replay_id,
-            attempt=attempt,
-            at=datetime.now(UTC),
-            outcome=OUTCOME_OF[answer.kind],
-            status=answer.status,
-            duration_ms=None if seconds is None else round(seconds * 1000),
-            words=answer.words,
-            answer=answer.body,
-            event_type=event.event_type,
-        )
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         """All is done in ``prepare``: there is no database to write to."""

@@ -1,7 +1,7 @@
 """One request to a system. No exception of the HTTP library leaves this module: their texts hold URLs.
 
-Redirects are not followed, cookies are not kept, and of an answer's body only a little is read; what did not
-take the event gives its first bytes. A proxy of the environment is used for what does not point inside.
+Redirects are not followed, cookies are not kept, and an answer's body is dropped, after at most
+``READ_BYTES``. A proxy of the environment is used for what does not point inside.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ import aiohttp
 from yarl import URL
 
 from dingbridge.consumers.forward import signature
-from dingbridge.consumers.forward.deliveries import ANSWER_BYTES
 from dingbridge.consumers.forward.policy import Answer, read
 from dingbridge.consumers.forward.settings import Credentials, System
 from dingbridge.outgoing.proxy import failure, own_answer
@@ -86,9 +85,8 @@ class Sender:
                 if refused := own_answer(response.status, self._proxy, host):
                     return Answer("unavailable", str(refused))
                 answer = read(response.status, response.headers)
-                body = await _drain(response)
-                kept = None if answer.kind == "taken" or not body else body
-                return replace(answer, status=response.status, body=kept)
+                await _drain(response)
+                return replace(answer, status=response.status)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if by_proxy := failure(error, self._proxy):
                 return Answer("unavailable", str(by_proxy))
@@ -101,20 +99,18 @@ class Sender:
         return found
 
 
-async def _drain(response: aiohttp.ClientResponse) -> bytes:
-    """Read a short rest, and return its first ``ANSWER_BYTES``; the answer's status is known, so nothing here
-    can make it a failure."""
-    left, first = READ_BYTES, b""
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read a short rest, so that the connection can be used again. The answer's status is known, so nothing
+    here can make it a failure."""
+    left = READ_BYTES
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             while left > 0 and (part := await response.content.read(left)):
                 left -= len(part)
-                first += part[: ANSWER_BYTES - len(first)]
     except (aiohttp.ClientError, OSError, ValueError):
         left = 0
     if left <= 0 or not response.content.at_eof():
         response.close()
-    return first
 
 
 def _failure(error: Exception, timeout_s: float) -> Answer:

@@ -5,29 +5,17 @@ The whole policy is one table, in docs/guide/forward.md; ``Answer.kind`` is its 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from dingbridge.consumers.forward.deliveries import Outcome
 from dingbridge.retry import ASKED_MAX_S
 
-AnswerKind = Literal["taken", "refused", "failed", "not_found", "unauthorized", "unavailable", "filtered"]
+AnswerKind = Literal["taken", "refused", "failed", "not_found", "unauthorized", "unavailable"]
 
-FINAL = frozenset({"taken", "refused", "filtered"})
+FINAL = frozenset({"taken", "refused"})
 """After these the event is not tried again."""
-
-OUTCOME_OF: Mapping[AnswerKind, Outcome] = {
-    "taken": "taken",
-    "refused": "refused",
-    "failed": "failed",
-    "not_found": "failed",
-    "unauthorized": "failed",
-    "unavailable": "unavailable",
-    "filtered": "filtered",
-}
-"""What is recorded of each."""
 
 LATER = frozenset({408, 425})
 """The 4xx that mean the moment, not the event (RFC 9110, RFC 8470)."""
@@ -38,18 +26,15 @@ class Answer:
     """``taken``: any 2xx. ``refused``: the system does not want this event. ``failed``: not taken now.
     ``not_found``: the address is wrong, or this event's entity is missing there. ``unauthorized``: our secret
     or token is wrong, or this event is barred. ``unavailable``: there is no connection, or it asks to wait.
-    ``filtered``: nothing was asked, since the system's declaration excludes this event.
 
     ``words`` are for the log, with neither URL nor content; ``after_s`` is what ``Retry-After`` asks for, in
-    s, at most ``ASKED_MAX_S``. ``Sender.post`` adds the HTTP ``status``, and as ``body`` the first bytes of
-    an answer that did not take the event: these are for no log, since they may repeat its content.
+    s, at most ``ASKED_MAX_S``. ``Sender.post`` adds the HTTP ``status``.
     """
 
     kind: AnswerKind
     words: str
     after_s: float | None = None
     status: int | None = None
-    body: bytes | None = field(default=None, repr=False)
 
 
 def read(status: int, headers: Mapping[str, str]) -> Answer:

@@ -4,7 +4,6 @@ Secrets are not in it: it names environment variables, and each process reads th
 What a declaration means is not here.
 """
 
-import difflib
 import os
 import re
 import tomllib
@@ -103,8 +102,6 @@ class System(BaseModel):
             raise ValueError("must be an http(s) address, as https://a.example.com/hooks/dingtalk")
         if parts.username is not None or parts.password is not None:
             raise ValueError("must not hold a user or password; use headers_from for a secret header")
-        if parts.fragment:
-            raise ValueError("must not have a fragment (#…), which is never sent")
         return value
 
     @field_validator("types")
@@ -282,20 +279,8 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
     problems = []
     if not system.secrets and not system.unsigned:
         problems.append("secrets: needed, so that its receiver can verify our requests; or unsigned = true")
-    if system.secrets and system.unsigned:
-        problems.append("unsigned: is true beside secrets; keep one of the two")
-    twice = {n.lower() for n in system.headers} & {n.lower() for n in system.headers_from}
-    problems += [f"headers: {name} is in headers_from too; keep one" for name in sorted(twice)]
-    if system.skip_own_changes and not system.wanted & _OF_CONTACTS:
-        problems.append(
-            "skip_own_changes: changes nothing, since types names no event of people or departments"
-        )
     if system.skip_own_changes and system.body != "cloudevents":
         problems.append('skip_own_changes: needs body = "cloudevents"; DingTalk has no form for a change')
-    if system.fields and not system.skip_own_changes:
-        problems.append("fields: changes nothing without skip_own_changes = true")
-    if system.ca_file and urlsplit(system.url).scheme != "https":
-        problems.append("ca_file: is of no use with an http address")
     host = urlsplit(system.url).hostname or ""
     try:
         inside = AddressGuard(settings.allowed).refuses(host)
@@ -313,8 +298,7 @@ def _words(place: str, item: Any) -> str:
     """One mistake that pydantic found, in our words; never the value."""
     where = ".".join([place, *(str(part) for part in item["loc"] if isinstance(part, str))])
     if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(item["loc"][-1]), System.model_fields, 1)
-        return f"{where}: is no setting" + (f"; {close[0]} is" if close else "")
+        return f"{where}: is no setting; they are {', '.join(System.model_fields)}"
     if item["type"] == "missing":
         return f"{where}: needed"
     message: str = item["msg"]

@@ -16,7 +16,7 @@ from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.contacts import agent as contacts
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, make_due
 from dingbridge.consumers.outbound.contacts.unnamed import report_unnamed
-from dingbridge.consumers.outbound.contacts.wanted import look, want
+from dingbridge.consumers.outbound.contacts.wanted import refetch, want
 from dingbridge.consumers.outbound.ledger import Kind
 from dingbridge.consumers.outbound.messages import parse
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -28,7 +28,7 @@ from dingbridge.consumers.outbound.requests.store import (
     REQUESTS,
     doubt_all,
     forget_old,
-    look_at_approvals,
+    refetch_approvals,
     store_approval_event,
     store_request,
 )
@@ -125,7 +125,7 @@ class Outbound(Consumer):
             await self._resync(event, tx)
         elif kind is not None and event.subject:
             by = event.data.get("optStaffId") or event.data.get("OptStaffId")
-            if not await look(tx, event.corp_id, kind, event.subject, str(by) if by else None):
+            if not await refetch(tx, event.corp_id, kind, event.subject, str(by) if by else None):
                 await report_unnamed(tx, event, kind, str(by) if by else None)
                 self.metrics.change("reported")
         elif kind is not None:  # it names nobody: the bridge requests a resync, too
@@ -155,7 +155,7 @@ class Outbound(Consumer):
         """A resync request is a reconcile of its company, or of its app where it names none."""
         columns, part = outbound_entity.c, event.data.get("part")
         if part != "contacts" and event.corp_id != NO_CORP_ID:
-            await look_at_approvals(tx, event.corp_id, now_ms())
+            await refetch_approvals(tx, event.corp_id, now_ms())
         if part == "approvals":
             return
         if event.corp_id != NO_CORP_ID:

@@ -2,16 +2,17 @@
 
 DingTalk leaves a field out where it is empty or where the app may not see it (query-user-details). An absent
 text counts as empty; an absent field that everybody has (name, mobile, departments) counts as not shown.
+``lacking`` names what may be hidden (``contacts/withheld.py``).
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any, Final
 
 from dingbridge.consumers.outbound.ledger import Fields, Kind
+from dingbridge.dingtalk.clock import CHINA
+from dingbridge.mirror.withheld import HIDEABLE
 from dingbridge.snapshots.coerce import as_bool, as_int, as_list, as_text, china_date, parse_json
-
-_CHINA: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 
 DINGTALK_NAMES: Final[dict[Kind, dict[str, str]]] = {
     "user": {
@@ -54,6 +55,12 @@ def observed(kind: Kind, reply: Mapping[str, Any]) -> Fields:
     """The fields of a ``v2/user/get`` or ``v2/department/get`` reply."""
     found = {name: _read(name, reply.get(theirs)) for name, theirs in DINGTALK_NAMES[kind].items()}
     return {name: value for name, value in found.items() if value is not None or name not in _NEVER_EMPTY}
+
+
+def lacking(kind: Kind, reply: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that rights may hide and ``reply`` does not have."""
+    names = DINGTALK_NAMES[kind].items() if kind == "user" else ()
+    return tuple(name for name, theirs in names if theirs in HIDEABLE and theirs not in reply)
 
 
 def arguments(kind: Kind, fields: Fields, before: Fields | None = None) -> dict[str, Any]:
@@ -147,4 +154,4 @@ def _plain(name: str, value: Any) -> Any:
 
 def _midnight_ms(day: str) -> int:
     """Epoch ms of midnight in China, which is how DingTalk writes a date."""
-    return int(datetime.fromisoformat(day).replace(tzinfo=_CHINA).timestamp()) * 1000
+    return int(datetime.fromisoformat(day).replace(tzinfo=CHINA).timestamp()) * 1000

@@ -145,26 +145,6 @@ class ApprovalStart(_Data):
     """Own ids of users; without them the template's own flow decides."""
 
 
-class ApprovalTerminate(_Data):
-    """An approval that this sender started is taken back."""
-
-    request: OwnId
-    """The id of its approval.start."""
-    originator: OwnId | None = None
-    remark: str | None = _text(1024)
-
-
-class ApprovalDecide(_Data):
-    """A person's decision on an approval that this sender started."""
-
-    request: OwnId
-    """The id of its approval.start."""
-    actor: OwnId
-    """Own id of a user who has an open task in it."""
-    result: Literal["agree", "refuse"]
-    remark: str | None = _text(1024)
-
-
 class TodoDesired(_Data):
     """A to-do that people shall see."""
 
@@ -217,8 +197,6 @@ _MESSAGES: Final[dict[str, type[_Data]]] = {
     "department.desired": DepartmentDesired,
     "department.absent": Absent,
     "approval.start": ApprovalStart,
-    "approval.terminate": ApprovalTerminate,
-    "approval.decide": ApprovalDecide,
     "todo.desired": TodoDesired,
     "todo.done": TodoDone,
 }

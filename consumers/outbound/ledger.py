@@ -6,7 +6,7 @@ the entity is there.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 Kind = Literal["user", "department"]
 Fields = dict[str, Any]
@@ -23,20 +23,16 @@ PendingReason = Literal[
     "update-approval",
     "adopted",
     "not-empty",
-    "termination-delay",
     "approval-limit",
     "user-missing",
     "request-missing",
     "unknown",
 ]
-ConflictReason = Literal[
-    "outcome", "flapping", "removed", "somebody-else", "owned-by-another", "future-version"
-]
+ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
 it was written back too often; ``removed``: somebody removed it in DingTalk, and by the owners' file it stays
 so; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
-what DingTalk has belongs to another row; ``future-version``: a version that is far in the future came
-before."""
+what DingTalk has belongs to another row."""
 
 EXISTS: Final = "exists"
 
@@ -68,9 +64,8 @@ class Intention:
 
     ``before`` is None where there was nothing, ``target`` for a deletion. Of an update both hold what is
     written, and nothing else. ``version`` is the desired state's; ``complete``: no more of it is to write.
-    ``attempt`` counts repetitions, from 1. ``equal_since_ms``: since when reads have shown nothing, after a
-    creation whose outcome is not known. ``invited``: the person must accept first (40103). ``chosen`` is the
-    desired state's; a read before the first attempt of a creation found nothing under it.
+    ``attempt`` counts repetitions, from 1. ``invited``: the person must accept first (40103). ``chosen`` is
+    the desired state's; a read before the first attempt of a creation found nothing under it.
     """
 
     op: Op
@@ -82,10 +77,27 @@ class Intention:
     attempt: int = 1
     closed_ms: int | None = None
     outcome: Literal["open", "invited", "done", "unknown", "refused"] = "open"
-    equal_since_ms: int | None = None
     chosen: str = ""
     code: str | None = None
     """DingTalk's, of a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """The state of a field that was just changed, by whomever: until ``until_ms`` a read may show an older
+    value. ``perhaps_ours``: values of calls whose outcome was not known, which therefore are no person's."""
+
+    until_ms: int
+    perhaps_ours: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refetch:
+    """An event came, or a version was carried out, and until ``until_ms`` a read may be older. ``reads``: how
+    many reads have not shown what the event reports; None: there is nothing to be shown."""
+
+    until_ms: int
+    reads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +110,10 @@ class Ledger:
     ``source_identifier``; known from the creation's reply or the first read. ``candidate`` is the id that a
     release would give to the row, found by the OA's values; one without ``seen`` must be read first.
     ``seen`` is the last state known of either, None where there is nothing (yet). ``written`` are the OA's
-    values that DingTalk has had. ``done_version`` is the last version that was carried out. ``unsettled``:
-    fields that were just changed, by whomever, and until when (epoch ms) a lagging read may still show an
-    older state of them; ``doubtful``: values of calls whose outcome was not known, which therefore are no
-    person's. ``again_ms``: when to look again, since the last read may
-    have been older than the event or the message that led to it; ``looks``: how many reads since have not
-    shown what that event reported. ``removal_approved``: an operator has let a removal, or an update, go
-    beyond the day's limit, or it was counted before.
+    values that DingTalk has had. ``done_version`` is the last version that was carried out. A field is
+    settled, or ``settling``. ``refetch`` is there while a read may be older than an event.
+    ``removal_approved``: an operator has let a removal, or an update, go beyond the day's limit, or it was
+    counted before.
     """
 
     owned_id: str | None = None
@@ -115,10 +124,8 @@ class Ledger:
     seen: Fields | None = None
     written: Fields = field(default_factory=dict)
     intention: Intention | None = None
-    unsettled: dict[str, int] = field(default_factory=dict)
-    doubtful: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    again_ms: int | None = None
-    looks: int = 0
+    settling: dict[str, Settling] = field(default_factory=dict)
+    refetch: Refetch | None = None
     writes_back_ms: tuple[int, ...] = ()
     conflict: ConflictReason | None = None
     removal_approved: bool = False
@@ -134,8 +141,13 @@ class Ledger:
         last = self.intention
         if last is None or last.op != "create":
             return None
-        late = last.outcome == "unknown" and EXISTS in self.doubtful
+        exists = self.settling.get(EXISTS)
+        late = last.outcome == "unknown" and exists is not None and bool(exists.perhaps_ours)
         return last if late or last.outcome in ("open", "invited") else None
+
+    def lagging(self, now_ms: int) -> frozenset[str]:
+        """The fields of which a read may still show an older value."""
+        return frozenset(name for name, state in self.settling.items() if state.until_ms > now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +155,20 @@ class Observed:
     """What DingTalk has now: its id, its fields (``fields.observed``), and its mark (``Ledger.mark``).
 
     ``by`` is how it was found: ``id``, by the row's own id; ``chosen``, by the id chosen for a creation that
-    may have been carried out; ``match``, by any other value of the OA's.
+    may have been carried out; ``match``, by any other value of the OA's. ``lacking`` names fields that are
+    empty, or that the app may not see; after ``without_withheld`` only the latter.
     """
 
     ding_id: str
     fields: Fields
     mark: str | None = None
     by: Literal["id", "chosen", "match"] = "id"
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
+    op: ClassVar[Op] = "create"
     fields: Fields
 
 
@@ -161,6 +176,7 @@ class Create:
 class Update:
     """``before`` holds what DingTalk has of the same fields: of ``extension`` only what differs is sent."""
 
+    op: ClassVar[Op] = "update"
     ding_id: str
     fields: Fields
     before: Fields
@@ -168,6 +184,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    op: ClassVar[Op] = "delete"
+    fields: ClassVar[Fields] = {}
     ding_id: str
 
 
@@ -199,7 +217,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """``ledger`` is stored first, then ``action`` is done (its intention is open in the ledger). ``due_ms``:
-    when to look again without an event; None: not at all. ``echo``: the event was caused by our own write."""
+    when to read again without an event; None: not at all. ``echo``: the event was caused by our own write."""
 
     ledger: Ledger
     action: Action | None = None

@@ -10,8 +10,8 @@ name = "oa"                 # the default: what people change there is written b
 
 [templates."PROC-LEAVE"]
 request_id_field = "OA No."
-originators = ["*"]         # in whose names messages may start it: own ids; "*": of all whom the OA has named
-actors = ["E1001"]          # in whose names messages may decide it; without a list in nobody's
+originators = ["*"]         # in whose names messages may start it: own ids; "*": of all whom the
+                            # OA has named; without a list in nobody's
 """
 
 import tomllib
@@ -28,8 +28,7 @@ Owner = Literal["oa", "dingtalk", "report"]
 VARIABLE: Final = "OUTBOUND_OWNERS"
 
 EVERYBODY: Final = "*"
-"""In a template's list: everybody whom the OA has named."""
-_LISTS: Final = ("originators", "actors")
+"""In ``originators``: everybody whom the OA has named."""
 _TABLES: Final[dict[str, Kind]] = {"users": "user", "departments": "department"}
 _DEFAULTS: Final[dict[str, Owner]] = {"mobile": "dingtalk"}
 
@@ -37,11 +36,10 @@ _DEFAULTS: Final[dict[str, Owner]] = {"mobile": "dingtalk"}
 @dataclass(frozen=True, slots=True)
 class Template:
     """An approval template in the file: the form field for the OA's request id, and in whose names messages
-    may act."""
+    may start it: own ids, userids of people whom the OA has not named, and ``EVERYBODY``."""
 
     request_id_field: str | None = None
     originators: frozenset[str] = frozenset()
-    actors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,9 @@ class Owners:
         table = self.users if kind == "user" else self.departments
         return table.get(name) or _DEFAULTS.get(name, "oa")
 
-    def request_id_field(self, process_code: str) -> str | None:
-        """The form field for the request's id; None: this template has none."""
-        return self.templates.get(process_code, Template()).request_id_field
-
-    def allowed(self, role: Literal["originators", "actors"], process_code: str) -> frozenset[str]:
-        """In whose names messages may start (``originators``) or decide approvals of this template: own ids,
-        userids of people whom the OA has not named, and ``EVERYBODY``."""
-        template = self.templates.get(process_code, Template())
-        return template.originators if role == "originators" else template.actors
+    def template(self, process_code: str) -> Template:
+        """The template of this process code; one that the file lacks has nothing."""
+        return self.templates.get(process_code, Template())
 
 
 def load_owners(path: Path | None) -> Owners:
@@ -111,18 +103,14 @@ def _templates(found: Any, problems: list[str]) -> dict[str, Template]:
     templates = {}
     for code, table in found.items() if isinstance(found, dict) else [("", found)]:
         place = f'templates."{code}"'
-        if not isinstance(table, dict) or not table or table.keys() - {"request_id_field", *_LISTS}:
-            problems.append(f"{place}: must hold request_id_field, {' or '.join(_LISTS)}, and nothing else")
+        if not isinstance(table, dict) or not table or table.keys() - {"request_id_field", "originators"}:
+            problems.append(f"{place}: must hold request_id_field or originators, and nothing else")
             continue
-        name = table.get("request_id_field")
+        name, listed = table.get("request_id_field"), table.get("originators", [])
         if name is not None and not (isinstance(name, str) and name):
             problems.append(f"{place}.request_id_field: must be the name of a form field")
-        lists = {}
-        for role in _LISTS:
-            listed = table.get(role, [])
-            if not (isinstance(listed, list) and all(isinstance(one, str) and one for one in listed)):
-                problems.append(f'{place}.{role}: must be a list of own ids, or ["{EVERYBODY}"]')
-                continue
-            lists[role] = frozenset(listed)
-        templates[code] = Template(name, **lists)
+        if not (isinstance(listed, list) and all(isinstance(one, str) and one for one in listed)):
+            problems.append(f'{place}.originators: must be a list of own ids, or ["{EVERYBODY}"]')
+            continue
+        templates[code] = Template(name, frozenset(listed))
     return templates

@@ -10,7 +10,7 @@ from dingbridge import Database
 from dingbridge.availability import Availability
 from dingbridge.work_queue import WorkQueue
 
-_LOOK_MS: Final = 2000
+_SEARCH_MS: Final = 2000
 """How often to search for work while one company's DingTalk is down and no other has any, in ms: each search
 reads all rows of the one that is down."""
 
@@ -22,17 +22,17 @@ class Places:
         self._database, self._queue = database, queue
         self._availability: defaultdict[tuple[str | None, str], Availability] = defaultdict(Availability)
         self._paused: dict[tuple[str | None, str], int] = {}
-        self._look_ms = 0
+        self._search_ms = 0
 
     async def claim(self, most: int) -> Sequence[Row[Any]]:
         """Up to ``most`` rows. Raises ``DatabaseDown``."""
         now, c = self._queue.now_ms(), self._queue.table.c
         self._paused = {place: until_ms for place, until_ms in self._paused.items() if until_ms > now}
-        if self._paused and now < self._look_ms:
+        if self._paused and now < self._search_ms:
             return []
         left = [c.app.is_distinct_from(app) | (c.corp_id != corp_id) for app, corp_id in self._paused]
         rows = await self._queue.claim(self._database, most, *left)
-        self._look_ms = 0 if rows else min([now + _LOOK_MS, *self._paused.values()])
+        self._search_ms = 0 if rows else min([now + _SEARCH_MS, *self._paused.values()])
         return rows
 
     def worked(self, row: Row[Any]) -> None:

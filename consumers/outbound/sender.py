@@ -23,7 +23,7 @@ from dingbridge.settings import KafkaSettings
 
 TOPICS = ("outbound-results", "changes")
 AT_ONCE = 500
-LOOK_EVERY_S = 0.5
+POLL_EVERY_S = 0.5
 STOP_S = 1.0
 NAME = "sender"
 
@@ -45,7 +45,7 @@ class Sender:
             try:
                 while True:
                     if not await self.once(sender):
-                        await asyncio.sleep(LOOK_EVERY_S)
+                        await asyncio.sleep(POLL_EVERY_S)
             finally:
                 await discard_producer(sender, STOP_S)
         except KafkaUnavailable as error:

@@ -40,14 +40,6 @@ EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             "form": {"外部单号": "LEAVE-2025-17", "天数": "2"},
         },
     ),
-    "approval.terminate": (
-        "LEAVE-2025-17-back",
-        {"request": "LEAVE-2025-17", "originator": "E1001", "remark": "不休了"},
-    ),
-    "approval.decide": (
-        "LEAVE-2025-17-yes",
-        {"request": "LEAVE-2025-17", "actor": "E1000", "result": "agree"},
-    ),
     "todo.desired": (
         "TODO-5",
         {

@@ -30,9 +30,6 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="With --show: an object for each row, for machines.")
     ] = False,
-    reload: Annotated[
-        bool, typer.Option("--reload", help="Start it again whenever its code changes: for its author.")
-    ] = False,
 ) -> None:
     """Run one consumer in this process, until SIGTERM or Ctrl-C: what is being worked on is finished first.
 
@@ -41,11 +38,6 @@ def command(
     """
     from dingbridge.logging import configure_logging
 
-    if reload:
-        from dingbridge.cli.reload import code_of, run_and_reload
-
-        code = code_of(name)
-        raise typer.Exit(run_and_reload([sys.executable, "-m", "dingbridge.cli.main", "consume", name], code))
     consumer, settings = _load(name)
     if show:
         import asyncio

@@ -8,11 +8,12 @@ is true: no capture has that, the international cloud may.
 """
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Final, Literal
+from zoneinfo import ZoneInfo
 
-CHINA: Final = timezone(timedelta(hours=8))
-"""No summer time since 1991."""
+CHINA: Final = ZoneInfo("Asia/Shanghai")
+"""It had summer time from 1986 to 1991: dates of birth and of hiring are that old."""
 MINUTE: Final = "%Y%m%d%H%M"
 """The beginning of a ``businessId``."""
 Zone = Literal["false", "true", "unclear"]

@@ -32,7 +32,7 @@ class Level(enum.StrEnum):
     ERROR = "error"
 
 
-_LEVELS: Final[dict[Lang, dict[Level, str]]] = {
+LEVELS: Final[dict[Lang, dict[Level, str]]] = {
     "en": {level: f"{level.value:7}" for level in Level},
     "zh": {
         Level.OK: "正常",
@@ -127,7 +127,7 @@ def language(chosen: str | None, environment: Mapping[str, str] = os.environ) ->
 def printed(finding: Finding, table: Mapping[str, Words], lang: Lang) -> str:
     """The finding as lines of text; English is wrapped, Chinese is left to the terminal."""
     cause, remedy = finding.said(table, lang)
-    begin = f"{_LEVELS[lang][finding.level(table)]} {finding.code:{_CODE_WIDTH}} "
+    begin = f"{LEVELS[lang][finding.level(table)]} {finding.code:{_CODE_WIDTH}} "
     indent = (8 if lang == "en" else 5) + _CODE_WIDTH + 1
     lines = [begin + _wrapped(cause, indent, lang)]
     if remedy:

@@ -179,8 +179,9 @@ async def _ingress(context: Context) -> list[Finding]:
         return []
     settings, name = context.settings, context.app.name
     bare = not context.has_app or bare_path_app(load_apps(settings), settings) == name
+    url, admin = ingress.addresses(settings, None if bare else name)
     context.of_ingress = await ingress.look(
-        context.session, settings, context.credentials, app=name, bare=bare
+        context.session, admin, url=url, credentials=context.credentials, app=name
     )
     return ingress.judge(context.of_ingress)
 
@@ -270,9 +271,7 @@ async def _quota(context: Context) -> list[Finding]:
     findings: list[Finding] = []
     settings = context.settings
     if context.app.app_key or settings.dingtalk_app_key:
-        findings += quota.judge_calls(await context.calls.spent(), settings.dingtalk_plan_calls)
-    if context.of_ingress is not None and (pushes := context.of_ingress.pushes) is not None:
-        findings += quota.judge_pushes(pushes, settings.dingtalk_plan_pushes)
+        findings += quota.judge(await context.calls.spent(), settings.api_monthly_budget)
     return findings
 
 

@@ -21,10 +21,8 @@ Headers = Sequence[tuple[str, bytes]]
 class RecordWriter:
     """One producer, made at the first record, replaced after a failed send. Safe to call concurrently."""
 
-    def __init__(self, settings: KafkaSettings, within_s: float | None = None) -> None:
-        """``within_s``: how long Kafka may take for one record, where whoever writes cannot wait until a
-        producer is known to hang; the time to leave such a one whole is not in it."""
-        self._settings, self._within_s = settings, within_s
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
@@ -36,12 +34,11 @@ class RecordWriter:
         """
         used: AIOKafkaProducer | None = None
         try:
-            async with asyncio.timeout(self._within_s):
-                used = await self._running()
-                async with asyncio.timeout(hopeless_after_s(self._settings)):
-                    if key is None and value is None:  # Kafka takes that, aiokafka sends neither
-                        value = b""
-                    await used.send_and_wait(topic, value=value, key=key, headers=list(headers))
+            used = await self._running()
+            async with asyncio.timeout(hopeless_after_s(self._settings)):
+                if key is None and value is None:  # Kafka takes that, aiokafka sends neither
+                    value = b""
+                await used.send_and_wait(topic, value=value, key=key, headers=list(headers))
         except KafkaUnavailable:
             raise
         except (KafkaError, OSError, TimeoutError) as problem:

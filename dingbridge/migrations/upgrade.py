@@ -89,9 +89,7 @@ def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None,
     if before not in {None, CREATED_BY_0_1_0, *(script.revision for script in scripts.walk_revisions())}:
         raise MigrationError(
             f"the tables of {_whose(consumer)} are at revision {before}, which this version does not "
-            f"know: a newer dingbridge has been here. Run that version; or stop the consumer, and go back: "
-            f"with the newer one installed, `dingbridge consumers migrate {consumer.name or 'NAME'} "
-            f"--down {head}{'' if consumer.name else ' --worker'}`"
+            "know: a newer version has been here. Run that one; or put the database's copy from before back"
         )
     config = configuration(connection, consumer)
     if before == CREATED_BY_0_1_0:
@@ -108,35 +106,6 @@ def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None,
             "revision needs if_not_exists=True; else give it a database of its own with DATABASE_URL"
         ) from error
     return before, head
-
-
-def bring_down(connection: Connection, consumer: type[Tables], revision: str) -> str:
-    """Run the revisions of ``consumer`` above ``revision`` backwards, in the transaction of ``connection``;
-    returns the one before. Raises ``MigrationError`` where that cannot be, with everything as it was."""
-    if consumer.migrations is None:
-        raise MigrationError(f"{_whose(consumer)} has no revisions, so there is none to go back from")
-    scripts = scripts_of(consumer.migrations)
-    before = _revision(connection, consumer)
-    line = [script.revision for script in reversed(list(scripts.walk_revisions()))]
-    if before not in line:
-        raise MigrationError(
-            f"the tables of {_whose(consumer)} are at revision {before or 'none'}, which this version does "
-            "not know; run the version that made them"
-        )
-    below = line[: line.index(before) + 1]
-    if revision not in below:
-        raise MigrationError(
-            f"{_whose(consumer)} is at revision {before}, and cannot go back to {revision}; there are "
-            f"{', '.join(below)}"
-        )
-    for undone in below[below.index(revision) + 1 :]:
-        if not hasattr(scripts.get_revision(undone).module, "downgrade"):
-            raise MigrationError(
-                f"revision {undone} of {_whose(consumer)} has no downgrade(); write it, or restore the "
-                "database from its back-up"
-            )
-    command.downgrade(configuration(connection, consumer), revision)
-    return before
 
 
 def version_table(consumer: str) -> str:

@@ -1,6 +1,6 @@
 """When an answer of DingTalk's about one entity is believed, and when the entity is read next. Pure.
 
-DingTalk's documentation does not promise that a read shows what its event reports. So an answer that
+DingTalk's documentation does not promise that a read shows the reported change. So an answer that
 contradicts the event is asked for again after 2, 10 and 60 s (``dingbridge/snapshots/late_answers.py``).
 DingTalk may be minutes late, and another of its servers may be later still. So each entity that an event
 names is read once more after an hour, whatever was answered until then. Somebody whom the tables have, whom

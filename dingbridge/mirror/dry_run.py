@@ -4,15 +4,14 @@ Its report names each person, department and field that would change, and no val
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import NamedTuple
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent
-from dingbridge.mirror.chosen import ROOT
+from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.mirror.engine import Engine
-from dingbridge.mirror.entities import Entity
-from dingbridge.mirror.full_sync import AT_ONCE, DEPARTMENT, USER
+from dingbridge.mirror.entities import DEPARTMENT, USER, Entity
+from dingbridge.mirror.full_sync import AT_ONCE, visible_scope
 from dingbridge.worker.store.database import Database
 
 
@@ -29,7 +28,7 @@ async def dry_run(
 ) -> AsyncIterator[Difference]:
     """Compare the whole company. Raises ``ApiError``; what DingTalk refuses of one entity is left out."""
     found = {kind: dict.fromkeys(await _known(engine, database, corp_id, kind)) for kind in engine.kinds}
-    async for name, an_id in _listed(engine, client):
+    async for name, an_id in _listed(engine, client, [int(one) for one in found.get(DEPARTMENT, ())]):
         if name in found:
             found[name][an_id] = None
     for name, ids in found.items():
@@ -63,23 +62,22 @@ async def _known(engine: Engine, database: Database, corp_id: str, kind: str) ->
     return ids
 
 
-async def _listed(engine: Engine, client: DingTalkClient) -> AsyncIterator[tuple[str, str]]:
-    """Kind and id of whatever DingTalk lists."""
-    try:
-        scope = await client.visible_scope()
-    except (PermissionDenied, QuotaSpent, BudgetSpent):
-        scope = {"authed_dept": [ROOT], "authed_user": []}
+async def _listed(
+    engine: Engine, client: DingTalkClient, known: Collection[int]
+) -> AsyncIterator[tuple[str, str]]:
+    """Kind and id of whatever DingTalk lists, also in the departments that are ``known``."""
     chosen = engine.full_sync.chosen
-    roots, people = chosen.starts(scope)
+    roots, people = chosen.starts(await visible_scope(client))
     for userid in people:
         yield USER, userid
-    waiting, seen = deque(roots), set(roots)
+    waiting = deque(dict.fromkeys([*roots, *known]))
+    seen = set(waiting)
     while waiting:
         dept_id = waiting.popleft()
         yield DEPARTMENT, str(dept_id)
         await engine.pace.turn()
         try:
-            for child in await client.sub_departments(dept_id):
+            for child in await client.sub_departments(dept_id) or ():
                 below = child.get("dept_id")
                 if isinstance(below, int) and below > 0 and below not in seen:
                     seen.add(below)

@@ -33,9 +33,13 @@ from sqlalchemy import (
 from dingbridge.mirror.answers import SETTLES_S, Reported
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, queue_columns, queue_index
 from dingbridge.worker.context import Reader
+from dingbridge.worker.reports import count, counts_by
 from dingbridge.worker.store.transaction import Transaction
 
 LEASE_S: Final = 120.0
+
+USER, DEPARTMENT = "user", "department"
+"""Kinds whose entities a full sync finds."""
 
 COMPANY, LISTING = "company", "listing"
 """Kinds of rows beside a mirror's own. A company has one row, for its full syncs; a department has one, to
@@ -142,9 +146,10 @@ class Entities:
     ) -> None:
         """Read each of ``ids`` without an event, in ``after_s`` s, with ``own`` columns of the table.
 
-        Some rows keep their time: a row that is due before; a row in doubt (a full sync, ``run_ms``, does not
-        wait for withheld fields); a row that was read since ``since_ms``; with ``new_only`` every row
-        that is due or was read.
+        Some rows keep their time: a row that is due before, a row in doubt, and a row that was read since
+        ``since_ms``; with ``new_only`` every row
+        that is due or was read. A full sync (``run_ms``) does not wait for
+        withheld fields.
         """
         c, due_ms = self.table.c, self.now_ms() + round(after_s * 1000)
         due: dict[str, Any] = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0, **own}
@@ -187,9 +192,7 @@ class Entities:
     async def in_states(self, db: Reader, corp_id: str) -> Counter[str]:
         """Return how many entities are in each state (``answers.State``)."""
         c = self.table.c
-        counts = select(c.state, func.count().label("rows")).where(c.corp_id == corp_id, c.state.is_not(None))
-        found = await db.execute(counts.group_by(c.state))
-        return Counter({row.state: int(row.rows) for row in found})
+        return await counts_by(db, c.state, c.corp_id == corp_id, c.state.is_not(None))
 
     async def forget(self, tx: Transaction, corp_id: str, kind: str, ids: Collection[str]) -> int:
         """Keep nothing of these entities but that they were read: a read that is under way writes nothing.
@@ -197,9 +200,7 @@ class Entities:
         c = self.table.c
         emptied = ("reported", "reported_ms", "state", "code", "left_ms", "run_ms")
         known = (c.corp_id == corp_id, c.kind == kind, c.entity_id.in_(ids))
-        had = await tx.scalar(
-            select(func.count()).select_from(self.table).where(*known, c.due_ms.is_not(None))
-        )
+        had = await count(tx, self.table, *known, c.due_ms.is_not(None))
         again = {"read_ms": self.now_ms(), "reads": 0, "due_ms": None, "leased_ms": 0, "claims": c.claims + 1}
         await tx.execute(update(self.table).where(*known).values(**dict.fromkeys(emptied), **again))
-        return int(had)
+        return had

@@ -16,10 +16,12 @@ import structlog
 from sqlalchemy import Row, case, or_, select, update
 
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.objects import VisibleScope
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, QuotaSpent, Unavailable
 from dingbridge.mirror.chosen import ROOT, Chosen
-from dingbridge.mirror.entities import COMPANY, LISTING, WHOLE, Entities, Entity
+from dingbridge.mirror.entities import COMPANY, DEPARTMENT, LISTING, USER, WHOLE, Entities, Entity
 from dingbridge.mirror.kind import Kind
+from dingbridge.snapshots.late_answers import look_again_s
 from dingbridge.work_queue import RECONCILE
 from dingbridge.worker.context import Reader
 from dingbridge.worker.outcomes import Conflict
@@ -28,7 +30,6 @@ from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
-USER, DEPARTMENT = "user", "department"
 AT_ONCE: Final = 500
 """Entities that become due in one transaction: it must not hold SQLite's only writer for long."""
 
@@ -37,6 +38,16 @@ CHECK_EVERY_S: Final = 5.0
 
 _NEVER_DAYS: Final = 36_500
 _DAY_MS: Final = 86_400_000
+
+
+async def visible_scope(client: DingTalkClient) -> VisibleScope:
+    """Return what the app may see: the whole company where DingTalk does not name anything. Raises
+    ``ApiError``."""
+    try:
+        scope = await client.visible_scope()
+    except (PermissionDenied, QuotaSpent, BudgetSpent):  # the one call that the month's quota counts
+        scope = {"authed_dept": [], "authed_user": []}
+    return scope if any(scope.values()) else {"authed_dept": [ROOT], "authed_user": []}
 
 
 class FullSync:
@@ -111,10 +122,7 @@ class FullSync:
         return True
 
     async def _begin(self, row: Row[Any], client: DingTalkClient) -> None:
-        try:
-            scope = await client.visible_scope()
-        except (PermissionDenied, QuotaSpent, BudgetSpent):  # the one call that the month's quota counts
-            scope = {"authed_dept": [ROOT], "authed_user": []}
+        scope = await visible_scope(client)
         run_ms = self._entities.now_ms()
         for name, kind in self._kinds.items():
             after = ""
@@ -123,6 +131,8 @@ class FullSync:
                 if not ids:
                     break
                 await self._ask(row, name, ids, run_ms)
+                if name == DEPARTMENT:  # one that is moved below a department that was listed is found, too
+                    await self._ask(row, LISTING, ids, run_ms)
                 after = ids[-1]
         roots, people = self.chosen.starts(scope)
         async with self._database.transaction() as tx:
@@ -151,11 +161,14 @@ class FullSync:
     async def _list(self, row: Row[Any], client: DingTalkClient) -> None:
         """List the departments below one, and its members."""
         began_ms, dept_id = self._entities.now_ms(), int(row.entity_id)
-        page = dict[str, Any]()
+        page, again_s = dict[str, Any](), None
         try:
-            below = [child.get("dept_id") for child in await client.sub_departments(dept_id)]
+            below = await client.sub_departments(dept_id)
+            if below is None and (again_s := look_again_s(row.reads + 1)) is None:
+                log.warning("mirror.no_list_of_departments", dept_id=dept_id)
+            children = [child.get("dept_id") for child in below or ()]
             # those of a school's families are listed with ids below 1, and cannot be read
-            found = [one for one in below if isinstance(one, int) and one > 0]
+            found = [one for one in children if isinstance(one, int) and one > 0]
             ids = [str(one) for one in found if self.chosen.named(one) is not False]
             await self._ask(row, DEPARTMENT, ids, row.run_ms)
             await self._ask(row, LISTING, ids, row.run_ms)
@@ -172,6 +185,10 @@ class FullSync:
             await self._members(row, dept_id, page)
             raise
         async with self._database.transaction() as tx:
+            if again_s is not None:
+                again_ms = self._entities.now_ms() + round(again_s * 1000)
+                await self._entities.settle(tx, row, again_ms, {"reads": row.reads + 1})
+                return
             settled = {"run_ms": None, "read_ms": began_ms, "reads": 0}
             await self._entities.settle(tx, row, None, settled, state=None, code=None)
 

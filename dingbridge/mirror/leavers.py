@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Row, Table, func, select, true, update
 from dingbridge.mirror.entities import COMPANY, WHOLE, Entities, Entity
 from dingbridge.work_queue import PEOPLE_WAIT
 from dingbridge.worker.context import Reader
+from dingbridge.worker.reports import count
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.transaction import Transaction
 
@@ -25,22 +26,19 @@ log = structlog.get_logger(__name__)
 WINDOW_S: Final = 86_400.0
 WAITS, CONFIRMED, MISSING = "waits", "confirmed", "missing"
 
-LARGEST_SHARE: Final = 0.05
 LEAST_LEAVERS: Final = 10
 
 
-def usual_share(employees: int) -> int:
-    """How many of ``employees`` may be marked where no setting says so."""
-    return max(LEAST_LEAVERS, int(employees * LARGEST_SHARE))
+def share_of(employees: int, percent: int = 5) -> int:
+    """Return how many of ``employees`` may be marked in 24 hours: a share of them, and at least ten."""
+    return max(LEAST_LEAVERS, employees * percent // 100)
 
 
 class LeaverLimit:
     """The limit for the rows of ``entities``. ``people`` has a ``corp_id``, a ``left_at``, and perhaps an
     ``out_of_scope_at``; ``allowed`` gives the limit for a number of employees."""
 
-    def __init__(
-        self, entities: Entities, people: Table, allowed: Callable[[int], int] = usual_share
-    ) -> None:
+    def __init__(self, entities: Entities, people: Table, allowed: Callable[[int], int]) -> None:
         self._entities, self._people, self._allowed = entities, people, allowed
 
     async def allows(self, tx: Transaction, row: Row[Any]) -> bool:
@@ -57,9 +55,9 @@ class LeaverLimit:
         of = self._people.c
         ended = [of[name] for name in ("left_at", "out_of_scope_at") if name in of]
         here = (of.corp_id == row.corp_id, *(column.is_(None) for column in ended))
-        employees = await tx.scalar(select(func.count()).select_from(self._people).where(*here))
+        employees = await count(tx, self._people, *here)
         # Invariant 9: the limit holds for everybody whom no event of leaving names
-        if int(used) + int(missing) <= self._allowed(int(employees) + int(used)):
+        if int(used) + int(missing) <= self._allowed(employees + int(used)):
             return True
         log.error(
             "mirror.leaver_waits",
@@ -72,8 +70,7 @@ class LeaverLimit:
 
     async def waiting(self, db: Reader | Transaction, corp_id: str | None = None) -> int:
         """Return how many people wait to be confirmed, of one company or of all."""
-        where = self._waits(corp_id)
-        return int(await db.scalar(select(func.count()).select_from(self._entities.table).where(*where)))
+        return await count(db, self._entities.table, *self._waits(corp_id))
 
     async def confirm(self, database: Database, corp_id: str | None, count: int) -> int:
         """``count`` people are known to have left: whoever waits is read now, and marked. Returns how many
@@ -89,8 +86,7 @@ class LeaverLimit:
     async def confirmed(self, db: Reader, corp_id: str) -> int:
         """Return how many people were confirmed, and not marked yet."""
         c = self._entities.table.c
-        where = (c.corp_id == corp_id, c.state == CONFIRMED)
-        return int(await db.scalar(select(func.count()).select_from(self._entities.table).where(*where)))
+        return await count(db, self._entities.table, c.corp_id == corp_id, c.state == CONFIRMED)
 
     def _waits(self, corp_id: str | None) -> list[ColumnElement[bool]]:
         c = self._entities.table.c

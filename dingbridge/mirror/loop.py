@@ -8,7 +8,7 @@ Not here: what a read does (``engine.py``).
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
@@ -23,8 +23,9 @@ from dingbridge.errors import BridgeError
 from dingbridge.mirror.entities import COMPANY, Entities
 from dingbridge.mirror.leavers import WAITS
 from dingbridge.retry import ASKED_MAX_S
-from dingbridge.work_queue import RECONCILE, keep_working, whose
+from dingbridge.work_queue import RECONCILE, is_own, keep_working
 from dingbridge.worker.outcomes import Conflict
+from dingbridge.worker.reports import count, counts_by
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import DatabaseDown
 
@@ -98,12 +99,10 @@ class MirrorMetrics:
         people = (c.priority < RECONCILE, c.due_ms <= now_ms, c.leased_ms <= now_ms)
         first_ms = await reader.scalar(select(func.min(c.due_ms)).where(*people))
         self.oldest.set(0 if first_ms is None else (now_ms - first_ms) / 1000)
-        states = select(c.state, c.kind, func.count().label("rows")).where(c.state.in_((WAITS, "refused")))
-        rows = await reader.execute(states.group_by(c.state, c.kind))
-        found = Counter({(row.state, row.kind): int(row.rows) for row in rows})
-        self.leavers_waiting.set(sum(n for (state, _), n in found.items() if state == WAITS))
+        self.leavers_waiting.set(await count(reader, entities.table, c.state == WAITS))
+        refused = await counts_by(reader, c.kind, c.state == "refused")
         for kind in kinds:
-            self.not_read.labels(kind).set(found["refused", kind])
+            self.not_read.labels(kind).set(refused[kind])
         left = select(c.entity_id).where(c.run_ms > 0, c.kind != COMPANY).limit(10_000).subquery()
         self.sync_left.set(await reader.scalar(select(func.count()).select_from(left)))
 
@@ -188,8 +187,9 @@ class Loop:
     async def _failed(self, row: Row[Any], error: Exception) -> None:
         place, queue = (row.app, row.kind), self._entities.queue
         availability = self._availability[place]
-        values = queue.failure(row, availability, error)
-        if availability.is_down or whose(error) is False:
+        own = is_own(error, availability, None if row.failed_ms is None else row.failed_ms / 1000)
+        values = queue.failure(row, availability, error, own=own)
+        if availability.is_down or own is False:
             asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0.0
             self.gave_up_on = error if isinstance(error, ApiError) else None
             self._paused[place] = self._clock() + max(availability.pause_s(), min(asked_s, ASKED_MAX_S))

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import structlog
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table
 
 from dingbridge.dingtalk.api.objects import User
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -23,17 +23,20 @@ from dingbridge.logging import excerpt
 from dingbridge.mirror import people
 from dingbridge.mirror.chosen import Chosen
 from dingbridge.mirror.engine import Engine
-from dingbridge.mirror.entities import COMPANY, LISTING, Entities, Entity, entities_table
-from dingbridge.mirror.full_sync import USER, FullSync
+from dingbridge.mirror.entities import COMPANY, LISTING, USER, Entities, Entity, entities_table
+from dingbridge.mirror.full_sync import FullSync
 from dingbridge.mirror.kind import Kind
-from dingbridge.mirror.leavers import LeaverLimit, usual_share
+from dingbridge.mirror.leavers import LeaverLimit, share_of
 from dingbridge.mirror.loop import MEASURE_EVERY_S, MirrorMetrics
+from dingbridge.mirror.report import in_doubt
 from dingbridge.snapshots.late_answers import said_by
 from dingbridge.tasks import end
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.consumer import Table as Printed
+from dingbridge.worker.context import Reader
 from dingbridge.worker.metrics import full_comparison
-from dingbridge.worker.store.forgetting import Forgotten, Person, texts_in
+from dingbridge.worker.store.forgetting import Forgotten, Person, forget_rows
 from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -60,10 +63,10 @@ class Mirror(Consumer[None]):
     """Made for a ``table``; if you override ``kinds``, make it in your own metadata with
     ``entities_table``."""
 
-    compare_every_days: ClassVar[float] = 7
+    compare_every_days: float = 7
     """Days between two full syncs; 0: the first alone."""
 
-    sync_calls_per_s: ClassVar[float] = 10
+    sync_calls_per_s: float = 10
     """Reads a second for full syncs; DingTalk allows an app 20 of each API, so events have the rest."""
 
     chosen: Chosen = Chosen()
@@ -105,17 +108,18 @@ class Mirror(Consumer[None]):
     def leavers_allowed(self, employees: int) -> int:
         """How many of ``employees`` may be marked as left within 24 hours without an event about leaving.
         While more are missing, they wait for ``dingbridge resync NAME --confirm-leavers N``."""
-        return usual_share(employees)
+        return share_of(employees)
 
     async def forget(self, person: Person, tx: Transaction) -> Forgotten:
         """Delete the person's row of ``table``. That of the entity stays: because of it a read that is under
         way writes nothing, and a listing brings nobody back."""
         await self.engine.entities.forget(tx, person.corp_id, USER, [person.userid])
-        c = self.table.c
-        where = (c.corp_id == person.corp_id, c.userid == person.userid)
-        row = (await tx.execute(select(self.table).where(*where))).mappings().one_or_none()
-        gone = await tx.execute(delete(self.table).where(*where))
-        return Forgotten({self.table.name: gone.rowcount}, texts=texts_in({} if row is None else dict(row)))
+        return await forget_rows(tx, person, {self.table: "userid"})
+
+    async def show(self, db: Reader) -> list[Printed]:
+        """The entities that DingTalk refuses, whose fields were kept, or that wait beyond the limit of
+        leavers; a table for each of these states that has any."""
+        return await in_doubt(db, self.entities)
 
     # The consumer
 

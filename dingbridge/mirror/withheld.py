@@ -7,10 +7,11 @@ somebody else has shown the field in between. Where nobody else has it, an hour 
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Row, Table, select, update
+from sqlalchemy import ColumnElement, Row, Table, select, update
 
 from dingbridge.mirror.entities import Entities, Entity
 from dingbridge.snapshots.late_answers import ABSENT_AGAIN_S
@@ -31,6 +32,7 @@ HIDEABLE: Final = frozenset(
         "mobile",
         "org_email",
         "remark",
+        "role_list",
         "telephone",
         "title",
         "work_place",
@@ -47,10 +49,19 @@ _APART: Final = timedelta(seconds=1)
 
 
 class Withheld:
-    """Decides which columns of ``people`` stay as they are. ``fields`` has the key in an answer by column."""
+    """Decides which columns of ``people`` stay as they are. ``fields`` has the key in an answer by column.
+    ``elsewhere``: by name the condition that a person has what stands in another table."""
 
-    def __init__(self, entities: Entities, people: Table, fields: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        entities: Entities,
+        people: Table,
+        fields: Mapping[str, str],
+        elsewhere: Mapping[str, ColumnElement[bool]] = MappingProxyType({}),
+    ) -> None:
         self._entities, self._people, self._fields = entities, people, fields
+        columns = {name: people.c[name].is_not(None) for name in fields if name not in elsewhere}
+        self._has: Mapping[str, ColumnElement[bool]] = {**columns, **elsewhere}
         self._shown: dict[tuple[str, str], datetime] = {}
         """By company and column, when the last read began whose answer had it."""
         self._kept: set[tuple[str, str]] = set()
@@ -135,9 +146,9 @@ class Withheld:
         return since if at - since <= 2 * _HOUR else None
 
     async def _holder(self, tx: Transaction, entity: Entity, name: str) -> str | None:
-        """Somebody else whose row has the column."""
+        """Somebody else for whom the tables have it."""
         c = self._people.c
         others = (c.corp_id == entity.corp_id, c.userid != entity.entity_id, c.left_at.is_(None))
-        found = await tx.execute(select(c.userid).where(*others, c[name].is_not(None)).limit(1))
+        found = await tx.execute(select(c.userid).where(*others, self._has[name]).limit(1))
         row = found.one_or_none()
         return None if row is None else str(row.userid)

@@ -58,11 +58,6 @@ class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
     """API calls in a month at most, of the 5,000 of the free plan, by all processes with one PostgreSQL in
     `DATABASE_URL`, else with one `DATA_DIR`; 0 for no limit"""
-    dingtalk_plan_calls: int = Field(0, ge=0)
-    """API calls that DingTalk's plan has in a month, of which `doctor` warns; 0: not known, nothing is
-    reported"""
-    dingtalk_plan_pushes: int = Field(0, ge=0)
-    """the same for event pushes"""
     api_calls_per_s: float = Field(20, gt=0, le=10_000)
     """calls of one API in a second that DingTalk's plan allows the app; each process makes a tenth less.
     Where several call much at once, give each its share"""

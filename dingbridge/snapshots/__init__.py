@@ -5,19 +5,13 @@ to fetch again, ``upsert`` writes only what differs, ``coerce`` turns the API's 
 databases can store.
 """
 
-from dingbridge.snapshots.upsert import (
-    replace_children,
-    replace_children_of,
-    write_if_changed,
-    write_rows,
-)
+from dingbridge.snapshots.upsert import replace_children, write_if_changed, write_rows
 from dingbridge.snapshots.version_guard import FetchAttempt, VersionGuard
 
 __all__ = [
     "FetchAttempt",
     "VersionGuard",
     "replace_children",
-    "replace_children_of",
     "write_if_changed",
     "write_rows",
 ]

@@ -51,7 +51,7 @@ def china_date(value: Any) -> date | None:
     moment = from_epoch_ms(value)
     try:
         return None if moment is None else moment.astimezone(CHINA).date()
-    except OverflowError:
+    except (OverflowError, ValueError):
         return None
 
 

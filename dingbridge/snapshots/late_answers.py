@@ -18,8 +18,8 @@ ABSENT_AGAIN_S: Final = 3600.0
 no answer shows: otherwise only the next full sync would find the truth."""
 
 HOURS_AGAIN_S: Final = (3600.0, 6 * 3600.0, 24 * 3600.0)
-"""How long to wait, in s, before each of three more reads of a reported leaver whom DingTalk still shows, and
-of a reported hire whom it does not show. Otherwise only the next full sync would find the truth."""
+"""Delays, in s, of three more reads of a reported leaver whom DingTalk still shows, and of a reported hire
+whom DingTalk does not show. Otherwise only the next full sync would find the truth."""
 
 _SAID: Final[dict[str, Said]] = {
     "user_add_org": "present",

@@ -5,7 +5,7 @@ row between its reading and its writing here.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ async def write_if_changed(
     *_, last = key
     shared = {name: value for name, value in key.items() if name != last}
     touched = {key[last]} if touch else set()
-    return bool(await write_rows(tx, table, shared, last, {key[last]: values}, at=at, touched=touched))
+    return await write_rows(tx, table, shared, last, {key[last]: values}, at=at, touched=touched)
 
 
 async def write_rows(
@@ -39,38 +39,32 @@ async def write_rows(
     *,
     at: datetime,
     touched: Collection[Any] = (),
-    besides: Values | None = None,
-) -> dict[Any, Values | None]:
+) -> bool:
     """``write_if_changed`` for many rows in few statements: ``wanted`` maps values of the column ``key`` to
-    rows; the other key columns are ``shared``. ``besides`` is written into each row that differs, but is not
-    compared. Returns the written rows by key, as they were before (None: it is new)."""
+    rows; the other key columns are ``shared``. Returns whether something was written."""
     where = and_(*(table.c[name] == value for name, value in shared.items()))
     rows = (await tx.execute(select(table).where(where, table.c[key].in_(wanted)))).mappings()
     found = {row[key]: row for row in rows}
-    more = dict(besides or {})
-    written: dict[Any, Values | None] = {}
     # one statement for all rows: a column that only some of them name is NULL in the others
     columns = {name: None for values in wanted.values() for name in values}
     new = [
-        {**shared, key: an_id, **columns, **values, **more, "updated_at": at}
+        {**shared, key: an_id, **columns, **values, "updated_at": at}
         for an_id, values in wanted.items()
         if an_id not in found
     ]
     if new:
         await tx.execute(insert(table), new)
-        written = {row[key]: None for row in new}
     alike: dict[frozenset[str], list[Values]] = defaultdict(list)
     for an_id, row in found.items():
         changed = {name: value for name, value in wanted[an_id].items() if row[name] != value}
         if changed or an_id in touched:
             new_values = {f"new_{name}": value for name, value in changed.items()}
             alike[frozenset(changed)].append({"written_key": an_id, **new_values})
-            written[an_id] = dict(row)
     for names, values_of in alike.items():
         set_to = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in sorted(names)}
         statement = update(table).where(where, table.c[key] == bindparam("written_key"))
-        await tx.execute(statement.values(**set_to, **more, updated_at=at), values_of)
-    return written
+        await tx.execute(statement.values(**set_to, updated_at=at), values_of)
+    return bool(new or alike)
 
 
 async def replace_children(
@@ -81,45 +75,21 @@ async def replace_children(
     Only rows that differ are deleted, inserted or updated; in an existing row only the named columns.
     Returns whether any differed.
     """
-    *_, last = parent
-    shared = {name: value for name, value in parent.items() if name != last}
-    return bool(await replace_children_of(tx, table, shared, last, child_key, {parent[last]: wanted}))
-
-
-async def replace_children_of(
-    tx: Transaction,
-    table: Table,
-    shared: Values,
-    parent_key: str,
-    child_key: str,
-    wanted: Mapping[Any, Mapping[Any, Values]],
-) -> set[Any]:
-    """``replace_children`` of many parents in few statements: ``wanted`` maps values of the column
-    ``parent_key`` to children; the other key columns are ``shared``. Returns the parents whose children
-    differed."""
-    if not wanted:
-        return set()
-    of_shared = and_(*(table.c[name] == value for name, value in shared.items()))
-    found: dict[Any, dict[Hashable, Values]] = defaultdict(dict)
-    for row in (await tx.execute(select(table).where(of_shared, table.c[parent_key].in_(wanted)))).mappings():
-        found[row[parent_key]][row[child_key]] = dict(row)
-    touched: set[Any] = set()
+    of_parent = and_(*(table.c[name] == value for name, value in parent.items()))
+    rows = (await tx.execute(select(table).where(of_parent))).mappings()
+    found = {row[child_key]: row for row in rows}
+    if gone := [key for key in found if key not in wanted]:
+        await tx.execute(delete(table).where(of_parent, table.c[child_key].in_(gone)))
     # one statement for all rows: a column that only some of them name is NULL in the others
-    columns = {name: None for rows in wanted.values() for values in rows.values() for name in values}
-    new = []
-    for parent, rows in wanted.items():
-        of_parent = and_(of_shared, table.c[parent_key] == parent)
-        if gone := [key for key in found[parent] if key not in rows]:
-            await tx.execute(delete(table).where(of_parent, table.c[child_key].in_(gone)))
-            touched.add(parent)
-        for key, values in rows.items():
-            before = found[parent].get(key)
-            if before is None:
-                new.append({**shared, parent_key: parent, child_key: key, **columns, **values})
-                touched.add(parent)
-            elif changed := {name: value for name, value in values.items() if before[name] != value}:
-                await tx.execute(update(table).where(of_parent, table.c[child_key] == key).values(**changed))
-                touched.add(parent)
+    columns = {name: None for values in wanted.values() for name in values}
+    new = [
+        {**parent, child_key: key, **columns, **values} for key, values in wanted.items() if key not in found
+    ]
     if new:
         await tx.execute(insert(table), new)
-    return touched
+    changed = False
+    for key, row in found.items():
+        if values := {name: value for name, value in wanted.get(key, {}).items() if row[name] != value}:
+            await tx.execute(update(table).where(of_parent, table.c[child_key] == key).values(**values))
+            changed = True
+    return bool(gone or new or changed)

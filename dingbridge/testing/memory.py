@@ -169,7 +169,6 @@ class MemoryRuntime:
             WorkerMetrics(consumer.name, CollectorRegistry()),
             foreign_topics=[_topic(record) for record in records] if foreign else (),
         )
-        scheduler.start()
         try:
             for record in records:
                 scheduler.add([_fetched(record, next(self._offsets))])

@@ -42,10 +42,11 @@ def trace_id(event: Event) -> int:
 
 
 def open_tracer(settings: TracingSettings, service: str) -> Tracer | None:
-    """What makes the spans of this process, called ``service`` unless the settings name it; None: nothing
-    does."""
-    if not settings.traced:
+    """Return what makes the spans of this process, None where nothing does. ``service`` is their service,
+    unless ``OTEL_SERVICE_NAME`` is set."""
+    if not settings.otel_exporter_otlp_endpoint:
         return None
     # of an extra: whoever has no traces need not have it, and imports nothing of it
-    tracer: Tracer = import_module("dingbridge.tracing.otel").OtelTracer(service, settings.sampling_ratio)
+    share = settings.otel_traces_sampler_arg
+    tracer: Tracer = import_module("dingbridge.tracing.otel").OtelTracer(service, share)
     return tracer

@@ -230,7 +230,7 @@ class Consumer(Generic[Prepared]):
         returns is given to ``handle``.
 
         Runs again with every attempt. An effect by HTTP from here is at least once: send the event's
-        ``source`` and ``id`` along.
+        ``source`` and ``id`` along. A change to ``event.data`` does not reach ``handle``.
         """
         return cast(Prepared, None)
 
@@ -238,7 +238,8 @@ class Consumer(Generic[Prepared]):
         """Write the effect of the event in ``tx``, quickly; the inbox row is in it already.
 
         ``tx.ctx`` is the context that ``prepare`` had. Returning commits: the effect then happened once,
-        however often Kafka delivers the record. Raising rolls back. No network I/O here: it would hold a
+        however often Kafka delivers the record. Raising rolls back. It may be called again with the same
+        ``prepared`` when another event of the transaction fails. No network I/O here: it would hold a
         transaction open.
         """
         raise Reject("the consumer has no handler for events of this type")

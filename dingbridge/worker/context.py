@@ -74,8 +74,8 @@ class Context:
     """Of a record that was replayed; empty for an ordinary one."""
 
     together: tuple[Event, ...] = ()
-    """The events that are handled by this one call, oldest first; the handler's own is the last. More than
-    one only where ``Consumer.fetches`` gives them the same value."""
+    """The events that are handled by this one call, oldest first, each once; the handler's own is the last.
+    More than one only where ``Consumer.fetches`` gives them the same value."""
 
     asked: set[str] = field(default_factory=set, repr=False)
     """The systems that this attempt has asked: ``dingtalk``, and those of ``asks``."""

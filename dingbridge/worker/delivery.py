@@ -1,6 +1,7 @@
 """A Kafka record's delivery: its position, and whether it was sent again."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
@@ -15,10 +16,12 @@ REPLAY_HEADER = "dingbridge-replay-id"
 
 @dataclass(slots=True)
 class Delivery:
-    """How an event came. ``replay_id`` is empty for an ordinary record."""
+    """How an event came. ``replay_id`` is empty for an ordinary record. ``again`` decodes the event anew: a
+    handler may change what it is given."""
 
     position: Position = NOWHERE
     replay_id: str = ""
+    again: Callable[[], Event] | None = None
 
     @classmethod
     def of(cls, record: ConsumerRecord) -> "Delivery":

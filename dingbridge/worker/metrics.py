@@ -205,26 +205,27 @@ class Measures:
         self,
         consumer: str,
         topics: Sequence[str],
-        offsets: OffsetTracker,
         window: int,
         metrics: WorkerMetrics,
     ) -> None:
         self._consumer, self._topics = consumer, topics
-        self._offsets, self._window, self._metrics = offsets, window, metrics
+        self._window, self._metrics = window, metrics
         self._holders: dict[tuple[TopicPartition, int], tuple[float, bool]] = {}
         for topic in topics:  # an increase is seen only of a series that was there before
             metrics.skipped(topic, 0)
 
-    def take(self, kafka: AIOKafkaConsumer | None, assigned: Iterable[TopicPartition]) -> None:
+    def take(
+        self, kafka: AIOKafkaConsumer | None, assigned: Iterable[TopicPartition], offsets: OffsetTracker
+    ) -> None:
         """Bring the metrics up to date. ``kafka`` is the member of the group, if it is one now."""
-        offsets, metrics = self._offsets, self._metrics
+        metrics = self._metrics
         metrics.set("in_flight", offsets.in_flight)
         metrics.set("in_flight_bytes", offsets.in_flight_bytes)
         lag = dict.fromkeys(self._topics, 0)
         uncommittable = dict.fromkeys(self._topics, 0)
         oldest = dict.fromkeys(self._topics, 0.0)
         for queued in offsets.oldest():
-            if queued.record is not None:  # else its partition is being handed over
+            if queued.record is not None:
                 age = time.time() - queued.record.timestamp / 1000
                 oldest[queued.partition.topic] = max(oldest[queued.partition.topic], age)
         for partition in assigned:
@@ -239,14 +240,14 @@ class Measures:
             metrics.set("lag", lag[topic], topic)
             metrics.set("oldest_seconds", oldest[topic], topic)
             metrics.set("uncommittable_offsets", uncommittable[topic], topic)
-        metrics.holders(self._named(holders))
+        metrics.holders(self._named(holders, offsets.full()))
 
     def _named(
-        self, holders: list[tuple[TopicPartition, QueuedRecord, int]]
+        self, holders: list[tuple[TopicPartition, QueuedRecord, int]], full: set[TopicPartition]
     ) -> list[tuple[str, int, str, float]]:
         """Records that have blocked commits for long, or paused the partition; a short time gets no
         series."""
-        now, full = time.monotonic(), self._offsets.full()
+        now = time.monotonic()
         before, self._holders = self._holders, {}
         named = []
         for partition, queued, waiting in holders:

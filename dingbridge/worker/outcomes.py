@@ -7,7 +7,7 @@
     ├── Reject         never: to the dead letters at once
     ├── Conflict          at once, from ``prepare``; no attempt
     │   └── TransactionRace   the database rolled back because of another transaction
-    └── DependencyUnavailable      pause, then the same record again; no attempt
+    └── DependencyUnavailable      the record waits until it works; no attempt
         └── DatabaseDown      the database does not answer, refuses us, or cannot write
 """
 
@@ -27,7 +27,9 @@ class HandlerOutcome(BridgeError):
 class Retry(HandlerOutcome):
     """Try this event again later; later events of the same key wait, other keys go on.
 
-    ``after`` is the delay in s; None leaves it to the worker (growing, jittered). It counts as an attempt;
+    ``after`` is the delay in s; None leaves it to the worker (growing, jittered). There is no upper limit.
+    The wait is in memory: a process that takes the partition over tries at once, and until then no later
+    offset of the partition is committed. So wait for minutes, not for hours. It counts as an attempt;
     after ``Consumer.max_attempts`` the record goes to the dead letters. ``counts=False`` is for long work in
     slices, each a ``prepare`` that made progress: no attempt, and between two slices the partition may move.
     Raised ``from`` an error, it is shown as a failure all the same.
@@ -67,9 +69,10 @@ class Conflict(HandlerOutcome):
 class DependencyUnavailable(HandlerOutcome):
     """A dependency is down: a database, DingTalk, another system.
 
-    The worker pauses the partition and tries the same record again until it works; nothing is counted as an
-    attempt, nothing goes to the dead letters. ``reason`` is for the log: no values. ``after`` is the least
-    time until the next try, in s; None leaves it to the worker.
+    A breaker opens after three failures in a row, and what calls the dependency waits until it works. Nothing
+    is counted as an attempt. Only a record that fails for an hour while others work is given up. ``reason``
+    is for the log: no values. ``after`` is the least time until the next try, in s; None leaves it to the
+    worker.
     """
 
     unavailable = True

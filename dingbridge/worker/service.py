@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 API_CALLS_EVERY_S = 10
 
+STOP_REST_S = 18
+"""How long a stop may take beyond ``SHUTDOWN_TIMEOUT_S``, in s: together less than the 30 s of Kubernetes."""
+
 
 class ConsumerService:
     """One consumer, from start to stop. ``run`` returns after ``stop`` or a SIGTERM/SIGINT."""
@@ -60,6 +63,7 @@ class ConsumerService:
         self._consumer, self._settings = consumer, settings
         self._metrics = WorkerMetrics(consumer.name, self.registry)
         self._stopping = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
         if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
         unknown = [misspelt(topic) for topic in consumer.topics if topic not in consumer.new_event_types]
@@ -71,12 +75,30 @@ class ConsumerService:
         self.worker = Worker(consumer, settings, executor, self._metrics, options)
 
     def stop(self) -> None:
-        """Ask ``run`` to return: what is being worked on is finished, within ``SHUTDOWN_TIMEOUT_S``."""
+        """Ask ``run`` to return. What is being worked on has ``SHUTDOWN_TIMEOUT_S`` to end, and is cancelled
+        then; the offsets are committed, and the group is left. Whatever does not answer
+        ``STOP_REST_S`` later is cancelled, too."""
+        if self._limit is not None and not self._stopping.is_set():
+            now = asyncio.get_running_loop().time()
+            self._limit.reschedule(now + self._settings.shutdown_timeout_s + STOP_REST_S)
         self._stopping.set()
         self.worker.stop()
 
     async def run(self, *, handle_signals: bool = False) -> None:
         """Run until stopped. Raises what ``Consumer.start`` raises, but waits while a dependency is down."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._limit = limit
+                await self._run(handle_signals)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            log.warning("consumer.stop_timed_out", consumer=self._consumer.name)
+        finally:
+            self._limit = None
+        log.info("consumer.stopped", consumer=self._consumer.name)
+
+    async def _run(self, handle_signals: bool) -> None:
         consumer, settings = self._consumer, self._settings
         if handle_signals:
             loop = asyncio.get_running_loop()
@@ -128,7 +150,6 @@ class ConsumerService:
             await self.worker.run()
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)
-        log.info("consumer.stopped", consumer=consumer.name)
 
     async def _create_tables(self, database: Database) -> None:
         await migrate(database, WorkerTables)

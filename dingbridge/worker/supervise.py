@@ -1,5 +1,5 @@
 """Runs a step of a consumer's life again until its dependencies are available. Not for events: their retries
-are in ``scheduler.py``."""
+are in ``retries.py``."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine

@@ -27,7 +27,14 @@ from dingbridge.events.facts import extract_facts
 from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalUnavailable
 from dingbridge.ingress.journal.disk import DAMAGE
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import DRAINED, JOURNAL_FILE, MIN_FREE_BYTES, delete_folder, put_aside
+from dingbridge.ingress.journal.folder import (
+    DRAINED,
+    JOURNAL_FILE,
+    MIN_FREE_BYTES,
+    delete_folder,
+    name_below,
+    put_aside,
+)
 from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 
@@ -88,18 +95,19 @@ class Drainer:
                     await self._put_aside(path)
                 except Exception as error:  # a damaged file may fail in any way; it stays, and is tried again
                     words = f"{type(error).__name__}: {error}"
-                    log.error("journal.drain_waits", folder=path.parent.name, words=words)
+                    name = name_below(self._journal.root, path.parent)
+                    log.error("journal.drain_waits", folder=name, words=words)
             await asyncio.sleep(_EVERY_S)
 
     async def _put_aside(self, path: Path) -> None:
-        state = await self.drain(path)
+        state, name = await self.drain(path), name_below(self._journal.root, path.parent)
         # Invariant 2: only now, when all of it that can be read is kept again
         if state.unreadable:
             (path.parent / DRAINED).touch()
             return
         await asyncio.to_thread(delete_folder, path.parent)
-        await self._journal.commit([], {NOTES + path.parent.name: None})
-        log.info("journal.folder_removed", folder=path.parent.name)
+        await self._journal.commit([], {NOTES + name: None})
+        log.info("journal.folder_removed", folder=name)
 
     async def drain(self, path: Path) -> DrainState:
         """Drain the journal's file at ``path``, which nobody writes, or go on with it. At the end the
@@ -108,9 +116,8 @@ class Drainer:
         Raises ``JournalUnavailable`` while the journal takes nothing or the disk is nearly full;
         ``JournalError`` for a file that is no journal, or of another version, or the one that is written;
         ``apsw.Error`` when the disk fails."""
-        folder, root = path.parent.resolve(), self._journal.root.resolve()
-        own = folder.parent == root
-        name = folder.name if own else str(folder)
+        name = name_below(self._journal.root, path.parent)
+        own = not Path(name).is_absolute()
         async with self._busy:
             before = state = drain_states(await self._journal.notes(NOTES)).get(name, DrainState())
             try:
@@ -222,8 +229,7 @@ def folders_in(where: Path) -> list[Path]:
     """The journals' files in ``where``: a folder with one, or a whole ``JOURNAL_DIR``. Raises
     ``BridgeError`` where there is none."""
     folder = where.resolve()
-    found = sorted([*folder.glob(JOURNAL_FILE), *folder.glob(f"*/{JOURNAL_FILE}")])
-    if not found:
+    if not (found := sorted(folder.rglob(JOURNAL_FILE))):
         raise BridgeError(
             f"there is no journal in {where}; name a JOURNAL_DIR, or a folder with a journal.db"
         )

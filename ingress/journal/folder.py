@@ -59,10 +59,18 @@ def current(root: Path) -> Path:
 
 
 def put_aside(root: Path, *, drained: bool = False) -> list[Path]:
-    """The journals' files in the folders of ``root`` that are neither written nor drained yet. ``drained``:
-    those that are drained, and of which something could not be read."""
-    found = [path for path in root.glob(f"*/{JOURNAL_FILE}") if path.parent.name not in (CURRENT, _NEW)]
+    """The journals' files below ``root`` that are neither written nor drained yet, at any depth: ``mv`` moves
+    a folder into one that has its new name. ``drained``: those that are drained, and of which something could
+    not be read."""
+    own = [root / CURRENT, root / _NEW]
+    found = [path for path in root.rglob(JOURNAL_FILE) if path.parent not in own]
     return sorted(path for path in found if (path.parent / DRAINED).exists() is drained)
+
+
+def name_below(root: Path, folder: Path) -> str:
+    """The name of a journal's ``folder``: its path below ``root``, or the whole path of one elsewhere."""
+    folder, root = folder.resolve(), root.resolve()
+    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
 
 
 def open_current(root: Path, *, failed: bool = False) -> JournalFile:

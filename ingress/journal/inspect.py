@@ -13,7 +13,7 @@ from typing import Any
 
 from dingbridge.ingress.journal.drain import NOTES, DrainState, drain_states
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, put_aside
+from dingbridge.ingress.journal.folder import current, name_below, put_aside
 from dingbridge.ingress.journal.rows import Parked, ParkedGroup, StoredCallback, damaged_row
 from dingbridge.ingress.metrics import FolderMetrics
 
@@ -65,7 +65,8 @@ def journal_status(root: Path) -> JournalStatus:
         with closing(JournalFile(current(root), read_only=True)) as file:
             journal, (waiting, oldest_ms) = file.id, file.waiting()
             parked, states = file.parked_groups(), drain_states(file.notes(NOTES))
-    names = sorted(path.parent.name for path in (*put_aside(root), *put_aside(root, drained=True)))
+    aside = (*put_aside(root), *put_aside(root, drained=True))
+    names = sorted(name_below(root, path.parent) for path in aside)
     return JournalStatus(
         journal=journal,
         waiting=waiting,

@@ -82,14 +82,13 @@ async def _works(stack: Stack, administrator: Any) -> None:
     await pusher.push_all((n, event(n)) for n in range(3))
     assert pusher.succeeded == {0, 1, 2}
     hired = event_topic(administrator, "user_add_org")
-    letters, deliveries = (control_topic(administrator, name) for name in ("dlq.forward-a", "deliveries"))
+    letters = control_topic(administrator, "dlq.forward-a")
 
     async def dead() -> bool:
         return len(await read_topic(administrator, letters)) >= 3
 
     await eventually(dead, 120, f"dead letters of forward-a\n{stack.tails()}")
     assert await read_topic(administrator, hired)
-    assert len(await read_topic(administrator, deliveries)) >= 3
     stack.system_a.broken = False
 
     # an operator sends the letters back, by the command and its own user

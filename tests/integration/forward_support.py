@@ -1,12 +1,10 @@
 """A system that forward hands events to: a real HTTP server which keeps what it got and answers as told."""
 
 import asyncio
-import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,10 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """One request. ``at`` is ``time.monotonic``."""
+    """One request."""
 
     headers: dict[str, str]
     body: bytes
-    connection: int
-    at: float = field(default_factory=time.monotonic)
 
     @property
     def id(self) -> str:
@@ -55,7 +51,6 @@ class Receiver:
         self._context = context
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
-        self._transports: list[object] = []
 
     @property
     def url(self) -> str:
@@ -91,13 +86,7 @@ class Receiver:
         return [got.event_id for got in self.taken]
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
-        if request.transport not in self._transports:
-            self._transports.append(request.transport)
-        got = Got(
-            {name.lower(): value for name, value in request.headers.items()},
-            await request.read(),
-            self._transports.index(request.transport),
-        )
+        got = Got({name.lower(): value for name, value in request.headers.items()}, await request.read())
         Webhook(SECRET).verify(got.body, got.headers, json_parse=False)
         self.got.append(got)
         answer: Any = self.answer(got)
@@ -118,13 +107,6 @@ async def receiver(context: ssl.SSLContext | None = None) -> AsyncIterator[Recei
         yield running
     finally:
         await running.stop()
-
-
-def closed_port() -> int:
-    """A port at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def forward_file(folder: Path, systems: dict[str, dict[str, Any]]) -> dict[str, str]:

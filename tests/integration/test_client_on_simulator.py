@@ -162,9 +162,7 @@ async def test_contact_calls_are_no_part_of_the_budget(
 # -- writes
 
 
-async def test_an_approval_is_started_found_decided_and_another_terminated(
-    simulator: Simulator, client: DingTalkClient
-) -> None:
+async def test_an_approval_is_started_found_and_read(simulator: Simulator, client: DingTalkClient) -> None:
     originator, actor = list(simulator.platform.company.users)[:2]
     since = int(time.time() * 1000) - 60_000
     start = {"process_code": "PROC-EXPENSE", "originator": originator, "approvers": [actor]}
@@ -173,16 +171,6 @@ async def test_an_approval_is_started_found_decided_and_another_terminated(
     assert set(started) <= {instance_id async for instance_id in found}
     detail = await client.approval(started[0])
     assert {"name": "外部单号", "value": "R-0"}.items() <= detail["formComponentValues"][0].items()
-    (task,) = [task for task in detail["tasks"] if task["status"] == "RUNNING"]
-    await client.decide_approval(started[0], task_id=task["taskId"], actor=actor, result="agree")
-    ended = await client.approval(started[0])
-    assert (ended["status"], ended["result"]) == ("COMPLETED", "agree")
-    with pytest.raises(ApiError) as too_early:
-        await client.terminate_approval(started[1], originator=originator)
-    assert too_early.value.code == "aflowProcessInstStatusException"
-    simulator.writes.set(terminate_after_ms=0)
-    await client.terminate_approval(started[1], originator=originator)
-    assert (await client.approval(started[1]))["status"] == "TERMINATED"
 
 
 async def test_a_to_do_is_created_once_found_and_finished(

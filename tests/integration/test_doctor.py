@@ -128,7 +128,8 @@ async def test_a_relay_that_ends_at_each_start_is_an_error_and_callbacks_are_ans
                 return not isinstance(found, Both) and found[1]["kafka"]["state"] == "restarting"
 
             await eventually(restarting, 20, "the relay has ended")
-            seen = await ingress_check.look(http, settings, CREDENTIALS, app="default", bare=True)
+            url, admin = ingress_check.addresses(settings)
+            seen = await ingress_check.look(http, admin, url=url, credentials=CREDENTIALS, app="default")
         assert seen.push is not None
         assert seen.push.outcome == "success"
         [finding] = [one for one in ingress_check.judge(seen) if one.code == "relay.restarting"]
@@ -392,6 +393,53 @@ async def test_a_consumer_that_does_not_read_on_is_an_error_and_a_busy_one_is_no
         busy.cancel()
         await eventually(stands_still, 60, "it stands still at the gate")
     assert await found() == [("consumer.no_member", True)]
+
+
+async def test_one_screen_shows_what_works_and_what_does_not(
+    stack: Stack, kafka_settings: KafkaSettings, kafka_env: dict[str, str], tmp_path: Path
+) -> None:
+    async def shown(*arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
+        done = await stack.run("status", "--json", *arguments, **environment)
+        assert "Traceback" not in done.stderr, done.stderr
+        parts = json.loads(done.stdout)["parts"] if done.stdout else []
+        return done.returncode, {one["part"]: one for one in parts}
+
+    def codes_of(part: dict[str, Any]) -> list[str]:
+        return [finding["code"] for finding in part["findings"]]
+
+    async def well() -> bool:
+        code, parts = await shown()
+        figures = [parts["ingress"][name] for name in ("takes_writes", "waiting", "oldest_s", "parked")]
+        in_use = [name for name, part in parts.items() if part.get("in_use")]
+        return (code, figures, in_use) == (0, [True, 0, None, 0], [])
+
+    await eventually(well, 60, "all is well, and no consumer is in use")
+
+    # this one stands for the sample of its name
+    cls = named(EffectConsumer, name="address-sync")
+    await publish(kafka_settings, [event_record("e1", "u1")])
+    async with serving(cls(), consumer_settings(kafka_env, f"sqlite:///{tmp_path}/status.db")):
+
+        async def reads() -> bool:
+            code, parts = await shown("--part", "address-sync")
+            assert [*parts] == ["kafka", "address-sync"]
+            return code == 0 and parts["address-sync"]["members"] == 1
+
+        await eventually(reads, 60, "it runs and is up to date")
+    await publish(kafka_settings, [event_record("e2", "u1")])
+    letters = ((event_record(f"e{number}", "u1"), letter_headers(number)) for number in range(3))
+    await bury(kafka_settings, "billing", letters)
+    code, parts = await shown()
+    assert (code, codes_of(parts["address-sync"])) == (1, ["consumer.no_member"])
+    assert parts["address-sync"]["oldest_s"] >= 0
+    assert (parts["billing"]["letters"], codes_of(parts["billing"])) == (3, ["dead_letters.waiting"])
+
+    code, parts = await shown(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert (code, [*parts], codes_of(parts["kafka"])) == (1, ["ingress", "kafka"], ["kafka.unreachable"])
+    assert (await shown(KAFKA_BOOTSTRAP_SERVERS="broker"))[0] == 2
+    assert (await shown("--part", "no-such"))[0] == 2
+    code, parts = await shown("--listener", f"http://127.0.0.1:{free_port()}", "--part", "ingress")
+    assert (code, codes_of(parts["ingress"])) == (1, ["ingress.absent"])
 
 
 async def committed_any(settings: KafkaSettings, group: str) -> bool:

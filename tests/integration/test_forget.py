@@ -8,21 +8,16 @@ from contextlib import AsyncExitStack
 
 import pytest
 import typer
-from aiokafka import AIOKafkaProducer
 from sqlalchemy import MetaData, select, update
 from typer.testing import CliRunner
 
 from dingbridge.cli.forget import command
-from dingbridge.cli.forget.topics import in_topics
 from dingbridge.consumers.address_sync import AddressSync
 from dingbridge.consumers.address_sync.tables import users
 from dingbridge.consumers.approval import Approval
 from dingbridge.consumers.approval.tables import approval_instances
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.tables import outbound_entity
-from dingbridge.kafka.client import connection
-from dingbridge.kafka.topic_policy import dlq_topic, event_topic
-from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing import MemoryRuntime
 from tests.integration.outbound_support import CORP, message, office, user
@@ -154,7 +149,7 @@ async def _forgotten(house):
         ("outbound", "outbound_requests"): "masked",
     }
     left = {row["store"]: row["until"] for row in report["stores"] if row["until"]}
-    assert left.keys() >= {"journal", "topics", "console", "backups"}
+    assert left.keys() >= {"journal", "topics of contact events", "console", "backups"}
     assert NAME not in await house.everything()
 
 
@@ -195,21 +190,3 @@ async def test_force_lets_go_of_somebody_whom_the_oa_wants_and_writes_nothing_to
     assert json.loads(todo.body).keys() == {"corpId", "creator", "executors"}
     await house.oa.settle()
     assert "z1" in house.oa.simulator.platform.company.users
-
-
-async def test_records_of_the_persons_key_are_counted_in_topics(kafka_settings):
-    topics = [event_topic(kafka_settings, "user_modify_org"), dlq_topic(kafka_settings, "address-sync")]
-    await ensure_topics(kafka_settings, [*topics, event_topic(kafka_settings, "bpms_task_change")])
-    producer = AIOKafkaProducer(**connection(kafka_settings))
-    await producer.start()
-    for key, count in ((f"{CORP}:z1", 3), (f"{CORP}:z2", 2), (f"{CORP}:z11", 4)):
-        for topic in topics:
-            await asyncio.gather(
-                *[producer.send_and_wait(topic, b"{}", key=key.encode()) for _ in range(count)]
-            )
-    await producer.stop()
-    found = await in_topics(kafka_settings, CORP, "z1")
-    assert {(one.store, one.rows, one.until) for one in found} == {
-        (topics[0], 3, f"{kafka_settings.topic_retention_days} days"),
-        (topics[1], 3, f"{kafka_settings.dlq_retention_days} days"),
-    }

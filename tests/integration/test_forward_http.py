@@ -1,4 +1,4 @@
-"""One request of forward, over real HTTP: what arrives, where it never goes, and how each end is read."""
+"""A system's consumer in memory, over real HTTP: what arrives, where it never goes, how each end is read."""
 
 import asyncio
 import contextlib
@@ -12,86 +12,154 @@ from typing import Any
 
 import pytest
 from aiohttp import ThreadedResolver, connector, web
-from standardwebhooks import Webhook, WebhookVerificationError
+from structlog.testing import capture_logs
 
-from dingbridge.consumers.forward.body import body_of
-from dingbridge.consumers.forward.delivery import Sender
-from dingbridge.consumers.forward.policy import Answer
-from dingbridge.consumers.forward.settings import Credentials
-from dingbridge.consumers.forward.signature import key_of, webhook_id
-from dingbridge.events.event import Event, decode
+from dev.servers import free_port
+from dingbridge import Event, Outcome
+from dingbridge.consumers.forward.consumer import Forward, consumer_of
+from dingbridge.consumers.forward.signature import webhook_id
+from dingbridge.events.envelope import Received, to_records
+from dingbridge.events.event import decode
 from dingbridge.ssrf import AddressGuard
-from tests.integration.forward_support import SECRET, closed_port, receiver
-from tests.integration.worker_support import event_record
+from dingbridge.testing import MemoryRuntime
+from tests.integration.forward_support import Receiver, receiver
 from tests.support import self_signed
-from tests.unit.forward.support import system
+from tests.unit.forward.support import SECRET, event, system
 
 LOOPBACK = AddressGuard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
 
+class Running:
+    def __init__(self, runtime: MemoryRuntime, forward: Forward) -> None:
+        self.runtime, self.forward = runtime, forward
+
+    async def deliver(self, one: Event | None = None, **more: str) -> Outcome:
+        return await self.runtime.deliver(one or event(), **more)
+
+    def value(self, metric: str, **labels: str) -> float:
+        metric = f"dingbridge_forward_{metric}"
+        return self.forward.registry.get_sample_value(metric, {"system": "a", **labels}) or 0.0
+
+
 @asynccontextmanager
-async def sending(url: str, headers: dict[str, str] | None = None, **declared: Any) -> AsyncIterator[Sender]:
-    sender = Sender(system(url=url, **declared), Credentials((key_of(SECRET),), headers or {}), LOOPBACK)
-    await sender.open()
-    try:
-        yield sender
-    finally:
-        await sender.close()
+async def forwarding(url: str, **declared: Any) -> AsyncIterator[Running]:
+    forward = consumer_of("a", system(**{"url": url, "rate": 10_000, **declared}), LOOPBACK)()
+    async with MemoryRuntime(forward) as runtime:
+        yield Running(runtime, forward)
 
 
-async def post(sender: Sender, event: Event | None = None) -> Answer:
-    event = event or decode(event_record("e1", "u1").value)
-    body = body_of(event, "cloudevents")
-    return await sender.post(webhook_id(event), *body, replay_id="run-1")
+async def ended(url: str, **declared: Any) -> tuple[str, str]:
+    """The outcome of one request, and its reason in the log."""
+    with capture_logs() as logs:
+        async with forwarding(url, **declared) as running:
+            await running.deliver()
+    [entry] = [one for one in logs if one["event"] in ("forward.taken", "forward.not_taken")]
+    return entry.get("outcome", "taken"), entry.get("reason", "")
 
 
-async def post_to(url: str, **more: Any) -> Answer:
-    async with sending(url, **more) as sender:
-        return await post(sender)
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM_A_SECRET", SECRET)
 
 
-async def test_what_arrives_is_signed_and_as_it_was_sent() -> None:
-    event = decode(event_record("e1", "张三").value)
-    async with (
-        receiver() as system_a,
-        sending(system_a.url, headers={"Authorization": "Bearer t"}) as sender,
-    ):
-        assert (await post(sender, event)).kind == "taken"
-        [got] = system_a.got
-    assert Webhook(SECRET).verify(got.body, got.headers)["subject"] == "张三"
-    assert decode(got.body) == event
-    assert got.id == webhook_id(event)
-    assert got.headers["content-type"] == "application/cloudevents+json"
-    assert got.headers["authorization"] == "Bearer t"
-    assert got.headers["dingbridge-replay-id"] == "run-1"
-    assert got.headers["user-agent"] == "dingbridge"
-    with pytest.raises(WebhookVerificationError):
-        Webhook(SECRET[:-1] + "v").verify(got.body, got.headers)
+@pytest.fixture
+async def system_a() -> AsyncIterator[Receiver]:
+    async with receiver() as running:
+        yield running
+
+
+async def test_what_arrives_is_signed_and_as_it_was_sent(
+    system_a: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver verifies each signature, by the specification's library."""
+    monkeypatch.setenv("SYSTEM_A_TOKEN", "Bearer t")
+    system_a.answer = lambda got: web.Response(headers={"Set-Cookie": "a=b; Path=/"})
+    sent = event(UserId=["张三"])
+    async with forwarding(system_a.url, headers_from={"Authorization": "SYSTEM_A_TOKEN"}) as running:
+        for replay_id in ("", "run-1"):
+            outcome = await running.deliver(sent, replay_id=replay_id)
+            assert (outcome.kind, outcome.asked) == ("done", {"forward-a"})
+    first, again = system_a.got
+    assert decode(first.body) == sent
+    assert first.id == again.id == webhook_id(sent)
+    assert first.headers["content-type"] == "application/cloudevents+json"
+    assert first.headers["authorization"] == "Bearer t"
+    assert first.headers["user-agent"] == "dingbridge"
+    assert "dingbridge-replay-id" not in first.headers
+    assert again.headers["dingbridge-replay-id"] == "run-1"
+    assert "cookie" not in again.headers
+
+
+async def test_what_is_filtered_is_done_without_a_request(system_a: Receiver) -> None:
+    declared = {"types": ["bpms_instance_change"], "process_codes": ["PROC-1"]}
+    async with forwarding(system_a.url, **declared) as running:
+        outcome = await running.deliver(
+            event("bpms_instance_change", processInstanceId="pi", processCode="PROC-2")
+        )
+        assert (outcome.kind, outcome.asked) == ("done", frozenset())
+        assert running.value("deliveries_total", outcome="filtered", status="none") == 1
+    assert system_a.got == []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "outcome"),
+    [
+        (202, "taken", "done"),
+        (422, "refused", "reject"),
+        (500, "failed", "unavailable"),
+        (404, "not_found", "unavailable"),
+        (401, "unauthorized", "unavailable"),
+        (503, "unavailable", "unavailable"),
+    ],
+)
+async def test_what_becomes_of_an_event(system_a: Receiver, status: int, kind: str, outcome: str) -> None:
+    """The guide's table: done, dead letters, or tried again."""
+    system_a.answer = lambda got: web.Response(status=status, headers={"Retry-After": "33"})
+    async with forwarding(system_a.url) as running:
+        found = await running.deliver()
+        assert found.kind == outcome
+        assert found.after == (33 if outcome == "unavailable" else None)
+        assert outcome == "done" or f"system a: it answered {status}" in found.error.reason  # type: ignore[union-attr]
+        assert running.value("deliveries_total", outcome=kind, status=f"{status // 100}xx") == 1
+        assert running.value("seconds_count") == 1
+        assert running.value("paused") == 0, "it may be this one alone"
+        await running.deliver(event(UserId=["u2"]))
+        assert running.value("paused") == (outcome == "unavailable")
+        system_a.answer = lambda got: 200
+        assert (await running.deliver()).kind == "done"  # nothing but the answer decides
+        assert running.value("paused") == 0
+
+
+async def test_an_unclassified_event_in_dingtalks_form_is_given_up(system_a: Receiver) -> None:
+    async with forwarding(system_a.url, body="dingtalk") as running:
+        record = to_records(Received(1, "j", 1700000000500, "default", "http", b"no json"))[0]
+        assert (await running.runtime.deliver(record)).kind == "reject"
+    assert system_a.got == []
+
+
+async def test_each_request_is_logged_without_url_or_content(
+    system_a: Receiver, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statuses = iter((500, 200))
+    system_a.answer = lambda got: web.Response(status=next(statuses), text="zhangsan")
+    async with forwarding(system_a.url + "?key=t0ken") as running:
+        for _ in range(2):
+            await running.deliver(event(UserId=["u1"], name="zhangsan"))
+    written = caplog.text + "".join(capsys.readouterr())
+    for word in ("forward.not_taken", "forward.taken", "user_modify_org:e1/u1", "http://127.0.0.1"):
+        assert word in written
+    for private in ("/hook", "t0ken", "zhangsan", SECRET):
+        assert private not in written
 
 
 @pytest.mark.parametrize("status", [302, 307])
-async def test_no_redirect_is_followed(status: int) -> None:
-    async with receiver() as system_a, receiver() as elsewhere:
-        headers = {"Location": elsewhere.url}
-        system_a.answer = lambda got: web.Response(status=status, headers=headers)
-        answer = await post_to(system_a.url)
-        assert answer.kind == "not_found"
-        assert "redirects are not followed" in answer.words
-        assert len(system_a.got) == 1
+async def test_no_redirect_is_followed(system_a: Receiver, status: int) -> None:
+    async with receiver() as elsewhere:
+        system_a.answer = lambda got: web.Response(status=status, headers={"Location": elsewhere.url})
+        kind, words = await ended(system_a.url)
+        assert kind == "not_found"
+        assert "redirects are not followed" in words
         assert elsewhere.got == []
-
-
-async def test_no_proxy_of_the_environment_is_asked_and_no_cookie_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with receiver() as system_a, receiver() as proxy, sending(system_a.url) as sender:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.setenv("http_proxy", proxy.url)
-        system_a.answer = lambda got: web.Response(headers={"Set-Cookie": "a=b; Path=/"})
-        assert (await post(sender)).kind == "taken"
-        assert (await post(sender)).kind == "taken"
-        assert ["cookie" in got.headers for got in system_a.got] == [False, False]
-        assert proxy.got == []
 
 
 class Nowhere(ThreadedResolver):
@@ -101,53 +169,53 @@ class Nowhere(ThreadedResolver):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-async def test_how_a_request_ends_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.close()
+
+
+async def babbles(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    writer.close()
+
+
+async def never_ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 202 Accepted\r\n\r\n")
+    with contextlib.suppress(OSError):
+        while True:
+            writer.write(b"x" * 1000)
+            await writer.drain()
+
+
+async def test_how_a_request_ends_without_an_answer(
+    system_a: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connector, "DefaultResolver", Nowhere)
-
-    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.close()
-
-    async def babbles(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
-        writer.close()
-
-    async def never_ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 202 Accepted\r\n\r\n")
-        with contextlib.suppress(OSError):
-            while True:
-                writer.write(b"x" * 1000)
-                await writer.drain()
-
-    answers = {}
-    async with await asyncio.start_server(never_ends, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        answers["never ends"] = await post_to(f"http://127.0.0.1:{port}/", timeout_s=60)
-    for name, behaviour in (("breaks", breaks), ("babbles", babbles)):
+    system_a.answer = system_a.hang
+    found = {
+        "closed": await ended(f"http://127.0.0.1:{free_port()}/"),
+        "no name": await ended("http://no-such-name.invalid/"),
+        "hangs": await ended(system_a.url, timeout_s=0.3),
+    }
+    for behaviour in (breaks, babbles, never_ends):
         async with await asyncio.start_server(behaviour, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            answers[name] = await post_to(f"http://127.0.0.1:{port}/")
-            answers[f"{name}, TLS"] = await post_to(f"https://127.0.0.1:{port}/")
-    answers["closed"] = await post_to(f"http://127.0.0.1:{closed_port()}/")
-    answers["no name"] = await post_to("http://no-such-name.invalid/")
-    async with receiver() as system_a:
-        system_a.answer = system_a.hang
-        answers["hangs"] = await post_to(system_a.url, timeout_s=0.3)
-    kinds = {name: answer.kind for name, answer in answers.items()}
-    assert kinds == {
-        "never ends": "taken",
+            found[behaviour.__name__] = await ended(f"http://127.0.0.1:{port}/", timeout_s=60)
+            if behaviour is not never_ends:
+                found[f"{behaviour.__name__}, TLS"] = await ended(f"https://127.0.0.1:{port}/")
+    assert {name: kind for name, (kind, _) in found.items()} == {
+        "closed": "unavailable",
+        "no name": "unavailable",
+        "hangs": "failed",
         "breaks": "failed",
         "breaks, TLS": "unavailable",
         "babbles": "failed",
         "babbles, TLS": "unavailable",
-        "closed": "unavailable",
-        "no name": "unavailable",
-        "hangs": "failed",
+        "never_ends": "taken",
     }
-    assert answers["hangs"].words == "no answer within 0.3 s"
-    for answer in answers.values():
-        assert "http" not in answer.words
+    assert found["hangs"][1] == "no answer within 0.3 s"
+    assert not [words for _, words in found.values() if "http" in words]
 
 
 async def test_a_private_certificate_is_trusted_when_it_is_named_and_only_then(tmp_path: Path) -> None:
@@ -155,11 +223,11 @@ async def test_a_private_certificate_is_trusted_when_it_is_named_and_only_then(t
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(both)
     async with receiver(context) as system_a:
-        answer = await post_to(system_a.url)
-        assert answer.kind == "unavailable"
-        assert "TLS failed; its certificate may not be trusted here (ca_file)" in answer.words
-        assert (await post_to(system_a.url, ca_file=str(certificate))).kind == "taken"
+        kind, words = await ended(system_a.url)
+        assert kind == "unavailable"
+        assert "TLS failed; its certificate may not be trusted here (ca_file)" in words
+        assert await ended(system_a.url, ca_file=str(certificate)) == ("taken", "")
         # it is for 127.0.0.1, not for whoever answers there
         by_name = system_a.url.replace("127.0.0.1", "localhost")
-        assert (await post_to(by_name, ca_file=str(certificate))).kind == "unavailable"
+        assert (await ended(by_name, ca_file=str(certificate)))[0] == "unavailable"
         assert len(system_a.got) == 1

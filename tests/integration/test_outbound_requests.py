@@ -31,7 +31,6 @@ FORM = {"请假类型": "年假"}
 OWNERS = f"""
 [templates."PROC-LEAVE"]
 originators = %s
-actors = %s
 request_id_field = "{OWN_NUMBER}"
 """
 _numbers = itertools.count(1)
@@ -105,7 +104,7 @@ async def office(database_url, tmp_path, monkeypatch):
     # the clock of these tests jumps, and late reads do not
     async with Simulator(settings(users=12, departments=4, profile=AT_ONCE)) as simulator:
         people = json.dumps(list(simulator.platform.company.users))
-        owners.write_text(OWNERS % (people, people))
+        owners.write_text(OWNERS % people)
         async with (
             DingTalkClient(
                 app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],

@@ -41,7 +41,7 @@ async def test_one_trace_has_the_attempts_of_all_consumers(kafka_env, kafka_sett
     await publish(kafka_settings, records)
     expected = {f"{trace_id(decode(record.value)):032x}" for record in records}
     with otlp_receiver() as otlp:
-        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.url, "OTEL_TRACES_SAMPLER": "always_on"}
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.url, "OTEL_TRACES_SAMPLER_ARG": "1"}
         for consumer in ("Twice", "Thrice"):
             processes.start(
                 "consume",

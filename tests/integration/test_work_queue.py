@@ -17,6 +17,7 @@ from tests.integration.claimer import items, metadata
 from tests.support.query_plans import asked_of, slow
 from tests.support.sizes import sized
 
+GONE = NotFound("gone", api="v2/user/get")
 COUNT = sized(90, 300)
 
 
@@ -86,7 +87,6 @@ async def test_a_lease_that_ran_out_is_anothers(database: Database, queue: WorkQ
         assert not await queue.renew(tx, slow)
         assert not await queue.release(tx, slow, note="late")
         assert not await queue.done(tx, slow)
-        assert await queue.failed(tx, slow, Availability()) == "lost"
         assert await queue.release(tx, other, note="in time")
     row = (await database.reader().execute(select(items))).one()
     assert (row.note, row.due_ms, row.claims) == ("in time", None, 2)
@@ -121,7 +121,7 @@ async def test_what_is_given_back_is_due_at_once_and_keeps_its_failures(
     await fill(database, queue, 1)
     [row] = await queue.claim(database, 1)
     async with database.transaction() as tx:
-        await queue.failed(tx, row, Availability(), NotFound("gone", api="v2/user/get"))
+        await queue.release(tx, row, **queue.failure(row, Availability(), GONE))
     clock.now += 10
     for _ in range(2):
         [row] = await queue.claim(database, 1)
@@ -180,28 +180,28 @@ async def test_what_others_failures_tell(database: Database, queue: WorkQueue, c
     await fill(database, queue, 1)
     availability, busy = Availability(), DependencyUnavailable("busy")
 
-    async def fail(error: Exception, *, another_works: bool = False) -> tuple[str, int, float]:
+    async def fail(error: Exception, *, another_works: bool = False) -> tuple[int, float | None]:
         [row] = await queue.claim(database, 1)
         if another_works:
             availability.worked(clock.now)
         clock.now += 1
         async with database.transaction() as tx:
-            outcome = await queue.failed(tx, row, availability, error, note="failed")
+            await queue.release(tx, row, **queue.failure(row, availability, error))
         row = (await database.reader().execute(select(items))).one()
-        wait_s = 0.0 if row.due_ms is None else row.due_ms / 1000 - clock.now
-        clock.now += wait_s
-        return outcome, row.attempts, wait_s
+        wait_s = None if row.due_ms is None else row.due_ms / 1000 - clock.now
+        clock.now += wait_s or 0
+        return row.attempts, wait_s
 
     refused = {"message": "no", "api": "v2/user/get"}
-    assert await fail(busy) == ("again", 0, 2)  # nobody else was tried
-    assert await fail(busy, another_works=True) == ("again", 1, 2)
-    assert await fail(busy) == ("again", 1, 2)
-    assert await fail(PermissionDenied(**refused, about="right"), another_works=True) == ("again", 1, 2)
-    assert await fail(NotFound(**refused)) == ("again", 2, 4)  # the answer says whose it is
-    assert await fail(ApiError(**refused, about="busy", retry_after_s=30)) == ("again", 2, 30)
+    assert await fail(busy) == (0, 2)  # nobody else was tried
+    assert await fail(busy, another_works=True) == (1, 2)
+    assert await fail(busy) == (1, 2)
+    assert await fail(PermissionDenied(**refused, about="right"), another_works=True) == (1, 2)
+    assert await fail(NotFound(**refused)) == (2, 4)  # the answer says whose it is
+    assert await fail(ApiError(**refused, about="busy", retry_after_s=30)) == (2, 30)
     clock.now += GIVE_UP_AFTER_S
     await make_due(database, queue)
-    assert await fail(busy, another_works=True) == ("given-up", 0, 0)
+    assert await fail(busy, another_works=True) == (0, None)
     assert await queue.claim(database, 1) == []
 
 
@@ -209,7 +209,7 @@ async def test_success_forgets_failures(database: Database, queue: WorkQueue, cl
     await fill(database, queue, 1)
     [row] = await queue.claim(database, 1)
     async with database.transaction() as tx:
-        await queue.failed(tx, row, Availability(), NotFound("gone", api="v2/user/get"))
+        await queue.release(tx, row, **queue.failure(row, Availability(), GONE))
     clock.now += 10
     [row] = await queue.claim(database, 1)
     assert (row.attempts, row.failing_since_ms is None) == (1, False)

@@ -150,7 +150,6 @@ async def live(spec: dict[str, Any]) -> None:
         offsets,
         WorkerMetrics("crashing", CollectorRegistry()),
     )
-    scheduler.start()
     began = files.offsets()
     for records in (events(spec["script"]), files.copied()):
         scheduler.add([r for r in records if r.offset >= began.get(r.topic, 0)])

@@ -30,8 +30,8 @@ ENGLISH = [
         if not page.name.endswith(SUFFIX) and page.name not in ENGLISH_ONLY
     ),
 ]
-SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-"""What the doctor says, in the page's language: tests/unit/doctor/test_findings.py compares it."""
+SPOKEN = re.compile(r"^<!-- (?:doctor: [\w ]+|status) -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""What doctor and status print, in the page's language: tests/unit/doctor compares it."""
 DRAWN = re.compile(r"[\u2500-\u257f]")
 
 

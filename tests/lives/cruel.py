@@ -6,7 +6,7 @@ A life knows address-sync from outside only: events, the simulator's HTTP, and t
 
 import asyncio
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import closing
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ COLUMNS = ("name", "mobile", "email", "title", "job_number", "unionid")
 OF_ONE = {"one-fails": "userid", "pages-never-end": "dept_id", "pages-repeat": "dept_id"}
 """Cruelties of one entity, by the parameter that names it; half of the time so are those of pages."""
 
-OF_LISTINGS = (*(name for name in CRUELTIES if name.startswith("pages-")), "moved-while-read", "count-off")
+OF_LISTINGS = (*(name for name in CRUELTIES if name.startswith("pages-")), "moved-while-read")
 """Cruelties that hit full syncs only: one is asked for when they begin. Nothing else asks for one, which
 would hide that a repair is missing."""
 
@@ -45,10 +45,13 @@ Fact = tuple[Any, ...]
 
 def _cruelty(name: str) -> Act:
     def act(life: "Life", dice: Random) -> None:
-        rule: dict[str, Any] = {"cruelty": name, "for_s": dice.choice(FOR_S)}
+        # a resync request is held back until its time, which is the ingress's
+        for_s = dice.choice(FOR_S) + round(2 * max(0.0, life.plan.clocks.receipt_s))
+        rule: dict[str, Any] = {"cruelty": name, "for_s": for_s}
         of = OF_ONE.get(name)
         if of == "userid":
             rule["match"] = {of: _somebody(life, dice)}
+            life.later(1.0, lambda: _edit(life, rule["match"][of]))  # who is read while it lasts
         elif of == "dept_id" and dice.random() < 0.5:
             rule["match"] = {of: _department(life, dice)}
         life.fault(rule)
@@ -183,6 +186,10 @@ class Watch:
         if self._task.done() and not self._task.cancelled() and (error := self._task.exception()):
             return [f"the watch ended: {error!r}"]
         found = [f"{what} at {at:.0f} s: {fact}" for (what, fact), at in self._wrong.items()]
+        hits: Counter[str] = Counter()
+        for name, fault in self._life.cruelties:
+            hits[name] += fault.hits
+        found += [f"{name} was asked for, and hit nothing" for name in hits if not hits[name]]
         if (listed := self._calls[_LISTING] - self._listed) > LISTINGS_MOST:
             found.append(f"members of departments were listed by {listed} calls")
         return sorted(found + self._given_again())

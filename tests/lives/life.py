@@ -22,6 +22,7 @@ from dingbridge.events.control import resync_requested
 from dingbridge.kafka.topic_policy import RESYNC, control_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.simulator.errors import ActionError
+from dingbridge.simulator.faults import Fault
 from dingbridge.worker.consumer import Consumer
 from tests.lives import checks
 from tests.lives.acts import (
@@ -154,6 +155,8 @@ class Life:
         self._number = 1000
         self._troubles: list[asyncio.TimerHandle] = []
         self.away_until = 0.0
+        self.cruelties: list[tuple[str, Fault]] = []
+        """Those that were asked for, by name."""
         self.refused = ""
         """Whom every read by name refuses to the end."""
         self._stubborn = 0
@@ -185,7 +188,10 @@ class Life:
 
     def fault(self, wanted: dict[str, Any]) -> int:
         self._touch_all()
-        return int(self.world.simulator.faults.add(wanted).id)
+        fault = self.world.simulator.faults.add(wanted)
+        if "cruelty" in wanted:
+            self.cruelties.append((wanted["cruelty"], fault))
+        return int(fault.id)
 
     def refuse(self, api: str, match: dict[str, str], for_s: float, errcode: int | None = None) -> None:
         """Reads of one entity fail for so long; others work."""

@@ -18,8 +18,8 @@ CRUEL = [name for name, act in ACTS.items() if act.part == "cruel"]
 PAIRS = [
     ("half_json", "no_such_user_for_a_minute", TOGETHER),
     ("late_4_s", "a_userid_is_given_to_somebody_else", Clocks(receipt_s=-APART_S)),
-    ("html", "one_fails", TOGETHER),
-    ("count_off", "pages_repeat", Clocks(dingtalk_s=APART_S)),
+    ("one_fails", "html", TOGETHER),
+    ("late_8_min", "pages_repeat", Clocks(dingtalk_s=APART_S)),
     ("no_such_user", "no_result", TOGETHER),
     ("pages_without_list", "short_tokens", Clocks(broker_s=APART_S)),
     ("moved_while_read", "half_json", Clocks(-APART_S, APART_S)),

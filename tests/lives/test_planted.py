@@ -42,12 +42,13 @@ BUGS: list[Bug] = []
 
 
 def bug(name: str, kind: str, seed: int, steps: int | Sequence[Step]) -> Callable[[Any], Any]:
-    """``steps``: so many of the life of ``seed`` find it, or these in a life where all reads lag 4 s."""
+    """``steps``: so many of the life of ``seed`` find it, or these where all reads lag 4 s, and two people a
+    day may leave without an event."""
     if isinstance(steps, int):
         known = Plan.of(kind, seed)
         known = replace(known, steps=known.steps[:steps])
     else:
-        known = Plan(kind, seed, "kind,late=1,late_ms=4000", tuple(steps))
+        known = Plan(kind, seed, "kind,late=1,late_ms=4000", tuple(steps), max_leavers="2")
 
     def note(plant: Callable[[pytest.MonkeyPatch, ExitStack], None]) -> Any:
         BUGS.append(Bug(name, plant, known))
@@ -120,7 +121,7 @@ def _echo(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
 
     def forgetful(ledger: Any, call: Any, *rest: Any) -> Any:
         decision = settle(ledger, call, *rest)
-        return replace(decision, ledger=replace(decision.ledger, seen=ledger.seen, unsettled={}))
+        return replace(decision, ledger=replace(decision.ledger, seen=ledger.seen, settling={}))
 
     stack.enter_context(everywhere(settle, forgetful))
 
@@ -154,7 +155,7 @@ def _no_limit(patch: pytest.MonkeyPatch) -> None:
 
 
 SYNCED_WHILE_PEOPLE_MOVE = (
-    Step(5.0, "count_off", 1),
+    Step(5.0, "moved_while_read", 1),
     Step(4.0, "move", 0),  # a moment before the sync that is asked for begins
     *(Step(0.3, "move", dice) for dice in range(1, 4)),
 )
@@ -182,12 +183,12 @@ def _mark_others(dept_id: int, seen: list[str]) -> None:
         db.execute(marked, (dept_id, *seen))
 
 
-@bug('one "no such user" is believed at once', "cruel", 452, 2)
+@bug('one "no such user" is believed at once', "cruel", 1, [Step(5.0, "no_such_user_for_a_minute", 1)])
 def _no_is_believed_at_once(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     _one_no_is_believed(stack)
 
 
-@bug("people who are gone without an event are not counted", "cruel", 299, 2)
+@bug("people who are gone without an event are not counted", "cruel", 1, [Step(5.0, "no_such_user", 5)])
 def _nobody_is_counted(patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     _no_limit(patch)
 

@@ -20,11 +20,6 @@ down_revision = "{before}"
 def upgrade() -> None:
     op.add_column("{table}", sa.Column("of_the_next", sa.Text))
     op.create_table("{table}_next", sa.Column("id", sa.Text, primary_key=True))
-
-
-def downgrade() -> None:
-    op.drop_table("{table}_next")
-    op.drop_column("{table}", "of_the_next")
 """
 _numbers = count()
 

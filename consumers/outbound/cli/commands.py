@@ -20,7 +20,7 @@ from dingbridge.consumers.outbound.contacts.rows import make_due
 from dingbridge.consumers.outbound.contacts.wanted import approve as approve_row
 from dingbridge.consumers.outbound.contacts.wanted import release as release_row
 from dingbridge.consumers.outbound.requests.restored import paused, resume, still_to_read
-from dingbridge.consumers.outbound.requests.store import UNKNOWN, look_at_approvals
+from dingbridge.consumers.outbound.requests.store import UNKNOWN, refetch_approvals
 from dingbridge.consumers.outbound.requests.store import release as release_request
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.store import now_ms
@@ -159,10 +159,9 @@ def release(
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
 
     An adopted person belongs to the own id from then on. An own id whose person is gone, or may be somebody
-    else by now, only gives them up: whoever is found then is adopted, and waits for another release. After a
-    version that is far in the future, a release takes the newest message that came since. Requests of unknown
-    outcome, after the database went back, are looked for in DingTalk first, and carried out if they are not
-    there.
+    else by now, only gives them up: whoever is found then is adopted, and waits for another release. Requests
+    of unknown outcome, after the database went back, are searched in DingTalk first, and carried out if they
+    are not there.
     """
     if state not in (None, *waiting.RELEASABLE, "unknown"):
         raise typer.BadParameter("adopted, conflict, refused or unknown", param_hint="--state")
@@ -320,5 +319,5 @@ async def _reconcile() -> int:
     async with open_ledger() as consumer, consumer.database.transaction() as tx:
         corps = await tx.execute(select(outbound_requests.c.corp_id).distinct())
         for row in corps.all():
-            await look_at_approvals(tx, row.corp_id, now_ms())
+            await refetch_approvals(tx, row.corp_id, now_ms())
         return await make_due(tx, priority=RECONCILE)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from sqlalchemy import select
 
@@ -15,15 +15,12 @@ from dingbridge.consumers.outbound.contacts.dingtalk import Contacts
 from dingbridge.consumers.outbound.contacts.references import Referred, resolved, with_desired
 from dingbridge.consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
 from dingbridge.consumers.outbound.contacts.wanted import desired_in
+from dingbridge.consumers.outbound.contacts.withheld import without_withheld
 from dingbridge.consumers.outbound.ledger import (
-    Action,
-    Create,
     Decision,
-    Delete,
     Fields,
     Kind,
     Ledger,
-    Update,
 )
 from dingbridge.consumers.outbound.limits import is_left
 from dingbridge.consumers.outbound.messages import Message
@@ -33,7 +30,6 @@ from dingbridge.dingtalk.errors import ApiError
 
 Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]
 
-_OPS: Final[dict[type[Action], Op]] = {Create: "create", Update: "update", Delete: "delete"}
 NEW = "new "
 """The prefix of an own id that stands in for a DingTalk id that does not exist yet."""
 
@@ -116,6 +112,8 @@ async def _planned(
     ledger = with_desired(entity.ledger, desired)
     try:
         observed = await contacts.find(entity, ledger)
+        if observed is not None and observed.lacking:
+            observed = await without_withheld(db, contacts, entity, ledger, observed)
     except (ApiError, Reject) as error:
         if error.unavailable:
             raise
@@ -145,12 +143,11 @@ async def _planned(
 
 def _op(decision: Decision) -> Op:
     if decision.action is not None:
-        return _OPS[type(decision.action)]
+        return decision.action.op
     return "wait" if decision.result and decision.result.result in ("pending", "conflict") else "nothing"
 
 
 def _names(decision: Decision, wanted: Fields) -> list[str]:
-    action = decision.action
-    if isinstance(action, Create | Update):
-        return list(action.fields)
+    if decision.action is not None:
+        return list(decision.action.fields)
     return list(decision.result.fields) if decision.result and decision.result.result == "pending" else []

@@ -14,10 +14,13 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from dingbridge import Conflict, Database, Reject
-from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.contacts.decide import decide
 from dingbridge.consumers.outbound.contacts.dingtalk import Contacts, outcome_of
+from dingbridge.consumers.outbound.contacts.outcome import settle_outcome
 from dingbridge.consumers.outbound.contacts.references import desired_of, with_desired
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
+from dingbridge.consumers.outbound.contacts.withheld import AGAIN_MS as WITHHELD_AGAIN_MS
+from dingbridge.consumers.outbound.contacts.withheld import without_withheld
 from dingbridge.consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules, Update
 from dingbridge.consumers.outbound.limits import AppOf, What, as_named, count_one, is_left
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -35,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 MOST_AGAIN = 10
-LOOK_S = 30.0
+READ_S = 30.0
 WRITE_S = 30.0
 """How long the reads of an entity may take, and a write, in s; together less than the lease."""
 REFUSED_MS = 60 * 60_000
@@ -85,7 +88,7 @@ class Agent:
     async def work(self, entity: Entity) -> None:
         """Read one entity, and write it. Raises only what concerns all, errors of the database."""
         try:
-            await self._look(entity)
+            await self._read_and_write(entity)
         except Conflict as conflict:
             log.info("outbound.begins_again", kind=entity.kind, own_id=entity.own_id, reason=str(conflict))
             await self._give_back(entity)
@@ -107,7 +110,7 @@ class Agent:
         failure, pause_s = self._places.failure(entity.row, error)
         known = {"api": error.api, "errcode": error.errcode} if isinstance(error, ApiError) else {}
         log.warning(
-            "outbound.look_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
+            "outbound.read_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
             error=error_location(error, "consumers"), given_up=failure["due_ms"] is None, **known,
         )  # fmt: skip
         if failure["due_ms"] is not None:
@@ -120,7 +123,7 @@ class Agent:
             decision = Decision(entity.ledger, result=result, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, decision, waits_for=entity.row.waits_for)
 
-    async def _look(self, entity: Entity) -> None:
+    async def _read_and_write(self, entity: Entity) -> None:
         reader = self._database.reader()
         desired, missing = await desired_of(reader, entity)
         ledger = with_desired(entity.ledger, desired)
@@ -131,8 +134,10 @@ class Agent:
         try:
             client = self._client_of(entity.app, entity.corp_id)
             contacts = Contacts(client, own_ids)
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(READ_S):
                 observed = await contacts.find(entity, ledger)
+                if observed is not None and observed.lacking:
+                    observed = await without_withheld(reader, contacts, entity, ledger, observed)
             if observed is not None:  # else perhaps nothing was asked
                 self._places.worked(entity.row)
             refused = await owned_by_another(reader, entity, ledger, observed)
@@ -162,11 +167,14 @@ class Agent:
             return
         app = self._app_of(entity.app)
         left = {what: await is_left(reader, what, app, most, now_ms()) for what, most in self._most.items()}
+        again_ms = now_ms() + WITHHELD_AGAIN_MS
         while True:
             decision = decide(
                 entity.kind, ledger, observed, owners=self._owners, rules=self._rules, now_ms=now_ms(),
                 flagged=entity.flagged, may_remove=left["removals"], may_update=left["updates"],
             )  # fmt: skip
+            if observed is not None and observed.lacking:
+                decision = replace(decision, due_ms=min(decision.due_ms or again_ms, again_ms))
             if await self._save(entity, decision, waits_for=waits_for):
                 break
             left = dict.fromkeys(left, False)  # another took the day's last one

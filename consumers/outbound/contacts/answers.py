@@ -29,8 +29,6 @@ WORDS = {
     "removal-approval": "The day's removals are used up; `dingbridge outbound approve <id>` lets it go on",
     "update-approval": "The day's updates are used up; `dingbridge outbound approve <id>` lets it go on",
     "grace": "Is removed when OUTBOUND_GRACE_DAYS are over",
-    "future-version": "Version {version} came before, which as epoch ms is more than a day in the future. "
-    "If it was a mistake, `dingbridge outbound release {own_id}` takes the newest message that came since",
     "not-empty": "People or departments are in it; it is removed when they are gone",
 }
 """The remedy for each pending result or conflict."""

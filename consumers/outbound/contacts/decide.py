@@ -1,8 +1,8 @@
 """Decides what to do about one entity, from its ledger and what DingTalk returned. Pure.
 
-A look has four steps: settle the call that is open; read what DingTalk holds, knowing that a read may lag;
-find what a person changed since the last look; write what the OA's desired state still lacks. Each call's
-intention is committed before the call, so a look after a crash, after a lost reply, or at an event that
+A decision has four steps: settle the call that is open; take what DingTalk holds from a read that may lag;
+find what a person changed since the last read; write what the OA's desired state still lacks. Each call's
+intention is committed before the call. So a decision after a crash, after a lost reply, or at an event that
 overtook the reply begins with the first step like any other.
 """
 
@@ -11,15 +11,14 @@ from typing import Any, Final
 
 from dingbridge.consumers.outbound.contacts.identity import stranger
 from dingbridge.consumers.outbound.contacts.outcome import (
-    LONGEST_WAIT_MS,
+    HOUR_MS,
     TAKEN,
     answer,
     awake,
     is_made,
     resolve,
-    settle_outcome,
+    settle,
     somebody_else,
-    unsettled,
     wait_ms,
 )
 from dingbridge.consumers.outbound.fields import DINGTALK_IDS, ONCE, fulfils, same
@@ -36,8 +35,8 @@ from dingbridge.consumers.outbound.ledger import (
     Kind,
     Ledger,
     Observed,
-    Op,
     PendingReason,
+    Refetch,
     Rules,
     Update,
     Verdict,
@@ -45,19 +44,21 @@ from dingbridge.consumers.outbound.ledger import (
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.snapshots.late_answers import look_again_s
 
-__all__ = ["decide", "settle_outcome"]
-
-HOUR_MS: Final = 60 * 60_000
 _NEEDED: Final[dict[Kind, str]] = {"user": "`name` and `departments`", "department": "`name` and `parent`"}
 """What a message must have to create one, in words."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What differs from the desired state and may be written. ``fields`` is empty for a deletion."""
+class _Compared:
+    """A read beside what was last seen. ``ledger`` has a new candidate, if one was found. ``state``: what
+    DingTalk holds, as far as it is believed. ``news`` names what differs: by people, ``{name: (old, new)}``,
+    or by calls of ours without a reply."""
 
-    op: Op
-    fields: Fields
+    ledger: Ledger
+    state: Fields | None
+    by_people: dict[str, tuple[Any, Any]]
+    by_us: Fields
+    news: tuple[str, ...]
 
 
 def decide(
@@ -72,72 +73,97 @@ def decide(
     may_remove: bool = True,
     may_update: bool = True,
 ) -> Decision:
-    """One look. ``observed``: None when DingTalk has no such entity. ``flagged``: an event asked for it.
-    ``may_remove``, ``may_update``: the day's removals and updates are not used up (``removal_approved``
-    overrides both)."""
-    still = {name: until_ms for name, until_ms in ledger.unsettled.items() if until_ms > now_ms}
-    again_ms = ledger.again_ms if ledger.again_ms is not None and ledger.again_ms > now_ms else None
+    """Decide after one read. ``observed``: None when DingTalk has no such entity. ``flagged``: an event asked
+    for the read. ``may_remove``, ``may_update``: the day's removals and updates are not used up
+    (``removal_approved`` overrides both)."""
+    refetch = ledger.refetch
     if flagged:
-        again_ms = now_ms + rules.settle_ms
-    ledger = replace(ledger, unsettled=still, again_ms=again_ms)
+        refetch = Refetch(now_ms + rules.settle_ms, reads=0)
+    elif refetch is not None and refetch.until_ms <= now_ms:
+        refetch = None
+    ledger = replace(ledger, refetch=refetch)
     if observed is not None and ledger.owned_id is not None and not is_made(ledger, observed):
         absent = ledger.desired is not None and ledger.desired.absent
         why = stranger(kind, ledger, observed, removing=absent)
         if why is not None and absent and ledger.seen is None:
             observed = None  # the row's own is removed as desired; a later holder of the id is not ours
-        elif why is not None and EXISTS in still:
-            return awake(Decision(ledger))  # may be the previous holder of the id
+        elif why is not None and EXISTS in ledger.lagging(now_ms):
+            return awake(Decision(ledger), now_ms)  # may be the previous holder of the id
         elif why is not None:
-            return awake(somebody_else(ledger, why, observed.ding_id))
+            return awake(somebody_else(ledger, why, observed.ding_id), now_ms)
     if ledger.conflict == "somebody-else":
         ledger = replace(ledger, conflict=None)
     resolved = resolve(ledger, observed, rules, now_ms)
     if isinstance(resolved, Decision):
         last = resolved.ledger.intention
-        return replace(awake(resolved), echo=flagged and last is not None and last.outcome == "done")
-    ledger = resolved
+        echo = flagged and last is not None and last.outcome == "done"
+        return replace(awake(resolved, now_ms), echo=echo)
+    lagging = resolved.lagging(now_ms)  # a call without a reply adds to it
+    compared = _compare(resolved, observed, lagging)
+    ledger = _after_read(compared, observed, lagging, rules, now_ms)
+    plan = _plan(kind, ledger, owners)
+    left = may_remove if plan is not None and plan.op == "delete" else may_update
+    decision = _carry_out(kind, ledger, plan, rules, now_ms, left=left, shown=observed is not None)
     returned = None if observed is None else observed.fields
+    decision = replace(
+        decision,
+        ledger=_agreed(kind, decision.ledger, owners),
+        changes=_judged(kind, decision.ledger, plan, compared.by_people, owners),
+        echo=flagged
+        and ledger.intention is not None
+        and not (compared.news or _changed(returned, compared.state)),
+    )
+    reads = 0 if ledger.refetch is None else ledger.refetch.reads or 0
+    if reads and (after_s := look_again_s(reads)) is not None:
+        soon_ms = min(now_ms + round(after_s * 1000), decision.due_ms or now_ms + rules.settle_ms)
+        decision = replace(decision, due_ms=soon_ms)
+    return awake(decision, now_ms)
+
+
+def _compare(ledger: Ledger, observed: Observed | None, lagging: frozenset[str]) -> _Compared:
+    """Compare a read with what was last seen."""
     known = ledger.owned_id if ledger.seen is None else ledger.ding_id
     found = observed is not None and observed.ding_id != known
     if observed is not None and found:
         ledger = replace(ledger, mark=None, seen=None, candidate=observed.ding_id)
-    state = _believed(ledger, returned)
+    state = _believed(ledger, None if observed is None else observed.fields, lagging)
     lost = ledger.owned_id is None and state is None  # a candidate that has gone is reported to nobody
     changed = {} if found or lost else _changed(ledger.seen, state)
-    ours = {
+    by_us = {
         name: new
         for name, (_, new) in changed.items()
-        if any(fulfils(name, new, value) for value in ledger.doubtful.get(name, ()))
+        if name in ledger.settling
+        and any(fulfils(name, new, value) for value in ledger.settling[name].perhaps_ours)
     }
+    by_people = {name: change for name, change in changed.items() if name not in by_us}
     news = (EXISTS, *(state or ())) if found else tuple(changed)
-    changed = {name: change for name, change in changed.items() if name not in ours}
-    # an event reports something that this read does not show and no write of ours explains
-    unseen = not (news or ledger.unsettled) and ledger.again_ms is not None
-    looks = (1 if flagged else ledger.looks and ledger.looks + 1) if unseen else 0
-    ledger = replace(
+    return _Compared(ledger, state, by_people, by_us, news)
+
+
+def _after_read(
+    compared: _Compared, observed: Observed | None, lagging: frozenset[str], rules: Rules, now_ms: int
+) -> Ledger:
+    """The ledger with what was read."""
+    ledger, state = compared.ledger, compared.state
+    refetch = ledger.refetch
+    if refetch is not None:
+        # an event reports something that this read does not show and no write of ours explains
+        unseen = refetch.reads is not None and not (compared.news or lagging)
+        refetch = replace(refetch, reads=(refetch.reads or 0) + 1 if unseen else None)
+    still = {
+        name: field
+        for name, field in ledger.settling.items()
+        if name in lagging or (EXISTS in lagging and field.perhaps_ours)
+    }
+    settled = EXISTS not in lagging and EXISTS not in compared.by_people
+    return replace(
         ledger,
-        looks=looks,
-        **_whose(ledger, observed, gone=state is None, settled=EXISTS not in {**ledger.unsettled, **changed}),
+        refetch=refetch,
+        **_whose(ledger, observed, gone=state is None, settled=settled),
         seen=None if state is None else {**(ledger.seen or {}), **state},
-        written=ledger.written | ours,
-        unsettled=unsettled(ledger, news, now_ms, rules),
-        doubtful={
-            name: values
-            for name, values in ledger.doubtful.items()
-            if not ledger.unsettled.keys().isdisjoint((name, EXISTS))
-        },
+        written=ledger.written | compared.by_us,
+        settling=settle(still, compared.news, now_ms, rules),
     )
-    plan = _plan(kind, ledger, owners)
-    shown = observed is not None
-    left = may_remove if plan is not None and plan.op == "delete" else may_update
-    decision = _carry_out(kind, ledger, plan, rules, now_ms, left=left, shown=shown)
-    changes = _judged(kind, decision.ledger, plan, changed, owners)
-    echo = flagged and not (news or _changed(returned, state)) and ledger.intention is not None
-    agreed = _agreed(kind, decision.ledger, owners)
-    due_ms = decision.due_ms
-    if looks and (after_s := look_again_s(looks)) is not None:
-        due_ms = min(now_ms + round(after_s * 1000), due_ms or now_ms + rules.settle_ms)
-    return awake(replace(decision, ledger=agreed, changes=changes, echo=echo, due_ms=due_ms))
 
 
 def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bool) -> dict[str, Any]:
@@ -156,14 +182,14 @@ def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bo
     return {"owned_id": owned_id, "mark": mark, "candidate": candidate}
 
 
-def _believed(ledger: Ledger, returned: Fields | None) -> Fields | None:
-    """What DingTalk holds: what it returned, but for unsettled fields what we know."""
+def _believed(ledger: Ledger, returned: Fields | None, lagging: frozenset[str]) -> Fields | None:
+    """What DingTalk holds: what it returned, but of lagging fields what we know."""
     seen = ledger.seen
-    if EXISTS in ledger.unsettled:
+    if EXISTS in lagging:
         return seen
     if returned is None or seen is None:
         return returned
-    return returned | {name: seen[name] for name in ledger.unsettled if name in seen}
+    return returned | {name: seen[name] for name in lagging if name in seen}
 
 
 def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, Any]]:
@@ -178,8 +204,8 @@ def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, 
     }
 
 
-def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
-    """What of the desired state does not hold yet, and is the OA's to write."""
+def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> Action | None:
+    """What would write that of the desired state which does not hold yet, and is the OA's to write."""
     desired, seen, written = ledger.desired, ledger.seen, ledger.written
 
     def ours(name: str, value: Any) -> bool:
@@ -191,7 +217,7 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
     if desired is None or (desired.absent and (seen is None or not ours(EXISTS, False))):
         return None
     if desired.absent:
-        return _Plan("delete", {})
+        return Delete(ledger.owned_id or "")  # Invariant 7: a candidate is not written
     if seen is None:
         if not (desired.creates and ours(EXISTS, True)):
             return None
@@ -201,13 +227,14 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
             for name, value in desired.fields.items()
             if name != "managers"  # managers must be members of it, so they come later
         }
-        return _Plan("create", fields)
+        return Create(fields)
     fields = {
         name: value
         for name, value in desired.fields.items()
         if name not in ONCE and not fulfils(name, seen.get(name), value) and ours(name, value)
     }
-    return _Plan("update", fields) if fields else None
+    before = {name: seen.get(name) for name in fields}
+    return Update(ledger.owned_id or "", fields, before) if fields else None
 
 
 def _as_it_was(ledger: Ledger, version: int) -> Fields:
@@ -222,7 +249,7 @@ def _as_it_was(ledger: Ledger, version: int) -> Fields:
 def _carry_out(
     kind: Kind,
     ledger: Ledger,
-    plan: _Plan | None,
+    plan: Action | None,
     rules: Rules,
     now_ms: int,
     *,
@@ -230,7 +257,7 @@ def _carry_out(
     shown: bool,
 ) -> Decision:
     """The plan as an action, or why it must wait. ``left``: the day's limit of the plan's ``op`` is not used
-    up. ``shown``: this look has read what the ledger names."""
+    up. ``shown``: this read has shown what the ledger names."""
     desired = ledger.desired
     if desired is None:
         return Decision(ledger)
@@ -246,23 +273,21 @@ def _carry_out(
     if plan.op == "delete":
         if not desired.immediate and now_ms < desired.since_ms + rules.grace_ms:
             return _pending(ledger, "grace", desired.since_ms + rules.grace_ms)
-        if ledger.again_ms is not None:
+        if ledger.refetch is not None:
             return Decision(ledger)  # an event came, and the read may still show the previous holder
         if not (left or ledger.removal_approved):
-            return _pending(ledger, "removal-approval", now_ms + LONGEST_WAIT_MS)
+            return _pending(ledger, "removal-approval", now_ms + HOUR_MS)
     # what an operator released, or what a creation still lacks, was never done before and is not counted
     counted = plan.op == "update" and ledger.done_version is not None
     if counted and not (left or ledger.removal_approved):
-        return _pending(ledger, "update-approval", now_ms + LONGEST_WAIT_MS)
+        return _pending(ledger, "update-approval", now_ms + HOUR_MS)
     if shown == (plan.op == "create"):
         return Decision(ledger)  # the read lags: update only what it shows, create only what it does not
     last = ledger.intention
-    seen = ledger.seen or {}
-    before = {name: seen.get(name) for name in plan.fields} if plan.op == "update" else ledger.seen
+    before = plan.before if isinstance(plan, Update) else ledger.seen
     target = None if plan.op == "delete" else plan.fields
-    this = (desired.version, plan.op, target)
-    just_this = last is not None and (last.version, last.op, last.target) == this
-    if just_this and last is not None and last.outcome == "refused":
+    this = (desired.version, plan.op, target, "refused")
+    if last is not None and (last.version, last.op, last.target, last.outcome) == this:
         again_ms = (last.closed_ms or 0) + HOUR_MS
         if plan.op != "create" or last.code not in TAKEN:
             return Decision(ledger)
@@ -277,27 +302,19 @@ def _carry_out(
             words = "Somebody changes it again and again. Find out who, then release it."
             return Decision(stopped, result=answer(stopped, "conflict", reason="flapping", words=words))
         ledger = replace(ledger, writes_back_ms=(*lately, now_ms))
-    left = desired.missing is not None or (plan.op == "create" and bool(desired.fields.get("managers")))
+    incomplete = desired.missing is not None or (plan.op == "create" and desired.fields.get("managers"))
     intention = Intention(
         op=plan.op,
         version=desired.version,
         before=before,
         target=target,
         opened_ms=now_ms,
-        complete=not left,
+        complete=not incomplete,
         attempt=last.attempt + 1 if last is not None and repeated else 1,
         chosen=chosen,
     )
     opened = replace(ledger, intention=intention)
-    return Decision(opened, action=_action(plan, opened, before), due_ms=now_ms + rules.settle_ms)
-
-
-def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
-    if plan.op == "create" or ledger.owned_id is None:
-        return Create(plan.fields)
-    if plan.op == "delete":
-        return Delete(ledger.owned_id)
-    return Update(ledger.owned_id, plan.fields, before or {})
+    return Decision(opened, action=plan, due_ms=now_ms + rules.settle_ms)
 
 
 def _nothing_left(kind: Kind, ledger: Ledger, desired: DesiredState, rules: Rules, now_ms: int) -> Decision:
@@ -318,16 +335,17 @@ def _nothing_left(kind: Kind, ledger: Ledger, desired: DesiredState, rules: Rule
             else f"Removed in DingTalk. Send {_NEEDED[kind]} as well to create it again."
         )
         return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
-    if ledger.done_version == desired.version or ledger.doubtful:
+    unknown = any(state.perhaps_ours for state in ledger.settling.values())
+    if ledger.done_version == desired.version or unknown:
         return Decision(ledger)
-    done = replace(ledger, done_version=desired.version, again_ms=now_ms + rules.settle_ms)
+    done = replace(ledger, done_version=desired.version, refetch=Refetch(now_ms + rules.settle_ms))
     last = ledger.intention
     written = last is not None and last.outcome == "done" and last.version == desired.version
     return Decision(done, result=answer(done, "done" if written else "unchanged"))
 
 
 def _judged(
-    kind: Kind, ledger: Ledger, plan: _Plan | None, changed: dict[str, tuple[Any, Any]], owners: Owners
+    kind: Kind, ledger: Ledger, plan: Action | None, changed: dict[str, tuple[Any, Any]], owners: Owners
 ) -> tuple[Change, ...]:
     """What people changed, one change for each verdict. ``ledger`` is as it will be stored."""
     desired = ledger.desired

@@ -55,7 +55,7 @@ class Contacts:
             if begun.outcome == "open":
                 return None
         if ledger.owned_id is not None:
-            found = await self._read(kind, ledger.owned_id)
+            found = await self.read(kind, ledger.owned_id)
             if found is not None or (desired is not None and desired.absent):
                 return found
         if desired is None:
@@ -63,10 +63,10 @@ class Contacts:
         if desired.absent and ledger.done_version == desired.version:
             return None  # carried out: a later holder of the id is not ours
         if desired.absent and ledger.candidate is not None:  # the message does not say by what to find it
-            found = await self._read(kind, ledger.candidate)
+            found = await self.read(kind, ledger.candidate)
         else:
             named = entity.desired.get("deptId")
-            found = None if named is None else await self._read(kind, named)
+            found = None if named is None else await self.read(kind, named)
             found = found or await self._chosen(kind, desired.chosen, wanted)
         if found is None and ledger.owned_id is None:
             found = await self._alike(entity, wanted)
@@ -75,10 +75,10 @@ class Contacts:
     async def _chosen(self, kind: Kind, chosen: str, wanted: Fields) -> Observed | None:
         """The person with this userid; the department with this ``source_identifier`` below its parent."""
         if kind == "user":
-            return await self._read(kind, chosen)
+            return await self.read(kind, chosen)
         for dept_id, _ in await self._children(wanted.get("parent")):
             if self._own_ids.get(dept_id) == chosen:
-                return await self._read(kind, dept_id)
+                return await self.read(kind, dept_id)
         return None
 
     async def _alike(self, entity: Entity, wanted: Fields) -> Observed | None:
@@ -88,12 +88,12 @@ class Contacts:
         if entity.kind == "department":
             for dept_id, child in await self._children(wanted.get("parent")):
                 if child.get("name") == wanted.get("name") and not self._own_ids.get(dept_id):
-                    return await self._read("department", dept_id)
+                    return await self.read("department", dept_id)
             return None
         if "mobile" not in wanted:
             return None
         userid = await self._client.userid_by_mobile(wanted["mobile"])
-        return None if userid is None else await self._read("user", userid)
+        return None if userid is None else await self.read("user", userid)
 
     async def _children(self, parent: object) -> list[tuple[str, ListedDepartment]]:
         """The departments in ``parent`` that the app may read, by id. What a listing shows of them varies, so
@@ -104,17 +104,18 @@ class Contacts:
             listed = await self._client.sub_departments(parent)
         except NotFound:
             return []
-        children = [(str(child["dept_id"]), child) for child in listed]
+        children = [(str(child["dept_id"]), child) for child in listed or ()]
         for dept_id, _ in children:
             if dept_id not in self._own_ids:
                 try:
-                    await self._read("department", dept_id)
+                    await self.read("department", dept_id)
                 except ApiError as error:
                     if error.about != "entity":
                         raise
         return [child for child in children if child[0] in self._own_ids]
 
-    async def _read(self, kind: Kind, ding_id: str) -> Observed | None:
+    async def read(self, kind: Kind, ding_id: str) -> Observed | None:
+        """The entity with this id; None: DingTalk has none. Raises ``ApiError``, but not ``NotFound``."""
         try:
             reply = (
                 await self._client.user(ding_id)
@@ -125,7 +126,8 @@ class Contacts:
             return None
         if kind == "department":
             self._own_ids[ding_id] = str(reply.get("source_identifier") or "")
-        return Observed(ding_id, fields.observed(kind, reply), mark_in(kind, reply))
+        found = fields.observed(kind, reply)
+        return Observed(ding_id, found, mark_in(kind, reply), lacking=fields.lacking(kind, reply))
 
     async def write(self, entity: Entity, action: Action, ledger: Ledger) -> Outcome:
         """Carry out ``action``. An entity is read once more before it is deleted, and kept if it differs from
@@ -146,7 +148,7 @@ class Contacts:
                 else:
                     await client.update_department(int(action.ding_id), wanted)
             case Delete():
-                there = await self._read(kind, action.ding_id)
+                there = await self.read(kind, action.ding_id)
                 if there is None:
                     return Outcome("done")
                 if (why := stranger(kind, ledger, there, removing=True)) is not None:
@@ -173,8 +175,7 @@ def outcome_of(action: Action, error: ApiError) -> Outcome:
     if error.code in NO_MEMBER:
         return Outcome("pending", reason="manager-missing")
     if isinstance(error, ReferenceMissing | NotFound):
-        known = () if isinstance(action, Delete) else action.fields
-        reason = next((MISSING[name] for name in MISSING if name in known), None)
+        reason = next((MISSING[name] for name in MISSING if name in action.fields), None)
         if reason is not None:
             return Outcome("pending", reason=reason)
     return Outcome("refused", code=error.code, words=str(error))

@@ -1,6 +1,6 @@
 """The outcome of a call: from its reply, or without one from what DingTalk holds. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,13 +15,14 @@ from dingbridge.consumers.outbound.ledger import (
     Outcome,
     Result,
     Rules,
+    Settling,
 )
 
 CALL_MS: Final = 5_000
 """How long DingTalk may still work on a call without an answer: it gives up after 3 s
 (developerpedia, best-practices/retry)."""
 _WAIT_MS: Final = 10 * 60_000
-LONGEST_WAIT_MS: Final = 60 * 60_000
+HOUR_MS: Final = 60 * 60_000
 CREATIONS: Final = 3
 """After so many attempts, a creation that DingTalk refuses because the id is taken was not ours."""
 TAKEN: Final = frozenset({"60102", "60104", "60107", "60021", "60008"})
@@ -31,24 +32,25 @@ TAKEN: Final = frozenset({"60102", "60104", "60107", "60021", "60008"})
 def wait_ms(since_ms: int, now_ms: int) -> int:
     """How long until an entity that waits for another one is read again; the other's arrival wakes it
     earlier."""
-    return min(max(now_ms - since_ms, _WAIT_MS), LONGEST_WAIT_MS)
+    return min(max(now_ms - since_ms, _WAIT_MS), HOUR_MS)
 
 
 def _over_ms(intention: Intention) -> int:
     """How long to wait after a call without an answer; longer after each further one."""
-    return min(CALL_MS << min(intention.attempt - 1, 20), LONGEST_WAIT_MS)
+    return min(CALL_MS << min(intention.attempt - 1, 20), HOUR_MS)
 
 
 def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
     """After the call whose intention is open in ``ledger``; the desired state may be newer by now."""
-    return awake(_settled(ledger, outcome, now_ms, rules))
+    return awake(_settled(ledger, outcome, now_ms, rules), now_ms)
 
 
-def awake(decision: Decision) -> Decision:
-    """The decision, due no later than the ledger's next read for a lagging one."""
-    ledger = decision.ledger
-    times = (decision.due_ms, ledger.again_ms, *ledger.unsettled.values())
-    return replace(decision, due_ms=min((at for at in times if at is not None), default=None))
+def awake(decision: Decision, now_ms: int) -> Decision:
+    """The decision, due no later than a read that cannot lag any more."""
+    ledger, due_ms = decision.ledger, decision.due_ms
+    times = [state.until_ms for state in (*ledger.settling.values(), ledger.refetch) if state is not None]
+    later = [at for at in times if at > now_ms]
+    return replace(decision, due_ms=min([*later, *([] if due_ms is None else [due_ms])], default=None))
 
 
 def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
@@ -108,22 +110,16 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
         return ledger
     fields = None if observed is None else observed.fields
     # the field may have had the desired value before somebody's change, and the read may be older
-    moved = [
-        ledger.unsettled[name] for name in (EXISTS, *(intention.target or ())) if name in ledger.unsettled
-    ]
+    moved = ledger.lagging(now_ms) & {EXISTS, *(intention.target or ())}
     if moved:
-        return Decision(ledger, due_ms=max(moved))
+        return Decision(ledger, due_ms=max(ledger.settling[name].until_ms for name in moved))
     if made or _holds(fields, intention.target):
         return _done(ledger, intention, observed, now_ms, rules)
     over_ms = intention.opened_ms + _over_ms(intention)
+    if intention.op == "create" and fields is None:
+        over_ms += rules.settle_ms  # a read may show late what was created
     if now_ms < over_ms:
         return Decision(ledger, due_ms=over_ms)
-    if intention.op == "create" and fields is None:
-        since_ms = now_ms if intention.equal_since_ms is None else intention.equal_since_ms
-        if now_ms < since_ms + rules.settle_ms:
-            waiting = replace(ledger, intention=replace(intention, equal_since_ms=since_ms))
-            return Decision(waiting, due_ms=since_ms + rules.settle_ms)
-        return _reopened(ledger, intention, now_ms, rules)
     if fields is None or _holds(fields, intention.before, intention.target):
         return _reopened(ledger, intention, now_ms, rules)
     failed = replace(_reopened(ledger, intention, now_ms, rules), conflict="outcome")
@@ -165,36 +161,37 @@ def _reopened(ledger: Ledger, intention: Intention, now_ms: int, rules: Rules) -
     """Compare again, and write again if it still differs: the call may have been carried out."""
     closed = replace(intention, outcome="unknown", closed_ms=now_ms)
     values = {EXISTS: False} if intention.target is None else {EXISTS: True, **intention.target}
-    doubtful = {name: (*ledger.doubtful.get(name, ()), value) for name, value in values.items()}
-    return replace(
-        ledger,
-        intention=closed,
-        unsettled=unsettled(ledger, values, now_ms, rules),
-        doubtful=ledger.doubtful | doubtful,
-    )
+    settling = settle(ledger.settling, values, now_ms, rules)
+    for name, value in values.items():
+        state = settling[name]
+        settling[name] = replace(state, perhaps_ours=(*state.perhaps_ours, value))
+    return replace(ledger, intention=closed, settling=settling)
 
 
-def unsettled(ledger: Ledger, names: Iterable[str], now_ms: int, rules: Rules) -> dict[str, int]:
-    """With ``names`` marked as fields of which a lagging read may show an older value."""
-    return ledger.unsettled | dict.fromkeys(names, now_ms + rules.settle_ms)
+def settle(
+    settling: Mapping[str, Settling], names: Iterable[str], now_ms: int, rules: Rules
+) -> dict[str, Settling]:
+    """``settling`` with ``names`` as fields that were changed now."""
+    until_ms = now_ms + rules.settle_ms
+    changed = {name: replace(settling.get(name, Settling(0)), until_ms=until_ms) for name in names}
+    return {**settling, **changed}
 
 
 def _done(
     ledger: Ledger, intention: Intention, there: Observed | None, now_ms: int, rules: Rules
 ) -> Decision:
     """``there``: what a creation made, if known."""
-    target = intention.target
+    target, after = intention.target, None
     if intention.op == "create" and there is not None:
         ledger = replace(ledger, owned_id=there.ding_id, mark=there.mark, candidate=None)
-    seen = ledger.seen if intention.op == "update" else None
-    names: tuple[str, ...]
-    after: Fields | None
     if target is None:
-        after, written, names = None, {EXISTS: False}, (EXISTS,)
+        written, names = {EXISTS: False}, {EXISTS}
     else:
-        after = {**(seen or {}), **_over(seen or {}, target)}
+        updates = intention.op == "update"
+        seen = (ledger.seen if updates else None) or {}
+        after = seen | {name: written_over(name, seen.get(name), value) for name, value in target.items()}
         written = {**ledger.written, **target, EXISTS: True}
-        names = tuple(target) if intention.op == "update" else (EXISTS, *target)
+        names = {*target} if updates else {EXISTS, *target}
     desired = ledger.desired
     current = desired is not None and desired.version == intention.version
     complete = current and intention.complete
@@ -203,8 +200,7 @@ def _done(
         seen=after,
         written=written,
         intention=replace(intention, outcome="done", closed_ms=now_ms),
-        unsettled=unsettled(ledger, names, now_ms, rules),
-        doubtful={name: values for name, values in ledger.doubtful.items() if name not in names},
+        settling={**ledger.settling, **dict.fromkeys(names, Settling(now_ms + rules.settle_ms))},
         done_version=intention.version if complete else ledger.done_version,
         removal_approved=False,
     )
@@ -212,10 +208,6 @@ def _done(
     if complete and ledger.done_version != intention.version:
         result = answer(settled, "done", fields=tuple(target or ()))
     return Decision(settled, result=result, due_ms=now_ms + rules.settle_ms if complete else now_ms)
-
-
-def _over(seen: Fields, target: Fields) -> Fields:
-    return {name: written_over(name, seen.get(name), value) for name, value in target.items()}
 
 
 def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:

@@ -105,8 +105,8 @@ async def save(
     for change in decision.changes:
         await send_change(tx, row, change, ledger.ding_id)
     result = decision.result if row.version == entity.version else None
-    said = (row.result, row.reason, row.code)
-    if result is not None and (result.result, result.reason, result.code) == said:
+    before = (row.result, row.reason, row.code)
+    if result is not None and (result.result, result.reason, result.code) == before:
         result = None
     if result is not None:
         result = in_words(result, entity.own_id, waits_for, absent=entity.absent)
@@ -124,7 +124,7 @@ async def save(
 
 
 async def _came(tx: Transaction, entity: Entity, waits_for: str) -> bool:
-    """Whether what ``entity`` waits for has come since the last look; from here on its arrival makes it
+    """Whether what ``entity`` waits for has come since the last read; from here on its arrival makes it
     due."""
     kind, own_id = waits_for.split(":", 1)
     awaited = and_(_e.corp_id == entity.corp_id, _e.kind == kind, _e.own_id == own_id)

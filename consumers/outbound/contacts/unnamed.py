@@ -4,7 +4,7 @@ from sqlalchemy import select
 
 from dingbridge import Event, Retry, Transaction
 from dingbridge.consumers.outbound.contacts.rows import entity_of
-from dingbridge.consumers.outbound.contacts.wanted import look
+from dingbridge.consumers.outbound.contacts.wanted import refetch
 from dingbridge.consumers.outbound.forms import ChangeData, OldNew
 from dingbridge.consumers.outbound.ledger import EXISTS, Kind
 from dingbridge.consumers.outbound.messages import change_record
@@ -22,14 +22,14 @@ async def report_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | No
     Raises ``Retry`` while a department may be one that we are creating: DingTalk chooses its dept_id, and the
     event may come before the reply. A person's userid is in the row from the beginning.
     """
-    said = said_by(event.event_type)
-    if kind == "department" and said != "absent":
+    reported = said_by(event.event_type)
+    if kind == "department" and reported != "absent":
         if await _creates(tx, event.corp_id):
             words = "a department of ours is being created, and this may be it"
             raise Retry(words, after=AGAIN_S, counts=False)
-        if await look(tx, event.corp_id, kind, event.subject or "", by):
+        if await refetch(tx, event.corp_id, kind, event.subject or "", by):
             return  # its creation was committed after the caller found no row (READ COMMITTED)
-    there = {"present": OldNew(old=False, new=True), "absent": OldNew(old=True, new=False)}.get(said)
+    there = {"present": OldNew(old=False, new=True), "absent": OldNew(old=True, new=False)}.get(reported)
     data = ChangeData(
         corp_id=event.corp_id, kind=kind, id=None, verdict="reported", dingtalk_id=event.subject,
         fields={EXISTS: there} if there else None, by=by,

@@ -7,14 +7,14 @@ from typing import Any, Final
 from sqlalchemy import Row, update
 
 from dingbridge import Conflict, Reject, Transaction
-from dingbridge.consumers.outbound.contacts.answers import WORDS, last_result, send_result
+from dingbridge.consumers.outbound.contacts.answers import last_result, send_result
 from dingbridge.consumers.outbound.contacts.rows import QUEUE, as_json, entity_of, is_, locked, named_id
 from dingbridge.consumers.outbound.fields import DINGTALK_IDS
 from dingbridge.consumers.outbound.ledger import Kind, Result
 from dingbridge.consumers.outbound.ledger import release as released
 from dingbridge.consumers.outbound.messages import Message
 from dingbridge.consumers.outbound.settings import DAY_MS
-from dingbridge.consumers.outbound.store import now_ms, own_id_of
+from dingbridge.consumers.outbound.store import own_id_of
 from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT
 
@@ -33,22 +33,25 @@ _FUTURE: Final = (
 
 
 async def want(tx: Transaction, message: Message, now: int) -> None:
-    """Store what ``message`` (of a user or a department) wants, unless a newer version came before it. Raises
-    ``Reject`` for a version that is far in the future, where the row has none of that kind."""
+    """Store what ``message`` (of a user or a department) wants, unless a newer version came before it.
+
+    Raises ``Reject`` for a version that as epoch ms is more than a day in the future: each later one would be
+    older.
+    """
+    if (message.version or 0) > now + DAY_MS:
+        raise Reject(_FUTURE)
     kind: Kind = "user" if message.kind == "user" else "department"
     key, version = (message.corp_id, kind, message.id), message.version or 0
     answers = json.dumps({"source": message.source, "id": message.message_id})
     immediate = bool(message.data.get("immediate"))
     wanted = {
         "app": message.app, "version": version, "absent": message.absent, "since_ms": now,
-        "immediate": immediate, "answers": answers, "result": None, "newest": None,
+        "immediate": immediate, "answers": answers, "result": None,
     }  # fmt: skip
     due_ms = now + _AFTER_MS[message.absent, kind]
     if not message.absent:  # the earlier owner stays known
         wanted["desired"] = json.dumps(desired_in(message), ensure_ascii=False)
     row = await locked(tx, key)
-    if is_far(version, now) and (row is None or not is_far(row.version, now)):
-        raise Reject(_FUTURE)
     if row is None:
         corp_id, _, own_id = key
         empty = {
@@ -59,9 +62,6 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
         new["ding_id"] = named_id(kind, own_id, message.data)
         if not (await tx.execute(tx.insert(outbound_entity).values(**new).on_conflict_do_nothing())).rowcount:
             raise Conflict("another message about this entity came first")
-        return
-    if is_far(row.version, now) and not is_far(version, now):
-        await _keep(tx, row, message, wanted)
         return
     if version < row.version:
         await send_result(tx, row, Result("superseded", version), request=message.type, answers=answers)
@@ -77,36 +77,13 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
             wanted["since_ms"] = row.since_ms  # the grace days go on
         else:
             wanted["removal_approved"] = False
-        said = dict.fromkeys(_RESULT)
+        no_result = dict.fromkeys(_RESULT)
         urgent = PEOPLE_WAIT if row.absent != message.absent or immediate else ORDINARY
-        values = {**wanted, **said, **QUEUE.due(urgent, due_ms)}
+        values = {**wanted, **no_result, **QUEUE.due(urgent, due_ms)}
     await tx.execute(update(outbound_entity).where(is_(key)).values(**values))
 
 
-def is_far(version: int, now: int) -> bool:
-    """Whether ``version``, taken for epoch ms, is more than a day after ``now``: another kind of number."""
-    return version > now + DAY_MS
-
-
-async def _keep(tx: Transaction, row: Row[Any], message: Message, wanted: dict[str, Any]) -> None:
-    """Keep the newest message for an operator to ``release`` it: the row's version is of another kind."""
-    version = wanted["version"]
-    if row.newest is not None and version < json.loads(row.newest)["version"]:
-        result = Result("superseded", version)
-        await send_result(tx, row, result, request=message.type, answers=wanted["answers"])
-        return
-    words = WORDS["future-version"].format(version=row.version, own_id=row.own_id)
-    result = Result("conflict", version, reason="future-version", words=words)
-    values = {
-        "newest": json.dumps(wanted, ensure_ascii=False), "result": result.result, "reason": result.reason,
-        "code": None, "words": words, "fields": "[]", "result_ms": now_ms(),
-    }  # fmt: skip
-    mine = is_((row.corp_id, row.kind, row.own_id))
-    await tx.execute(update(outbound_entity).where(mine).values(**values))
-    await send_result(tx, row, result, request=message.type, answers=wanted["answers"])
-
-
-async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
+async def refetch(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
     """Make the entity due, since something happened to it in DingTalk; ``by`` is who did it, if known.
     Returns False when it has no row."""
     values: dict[str, Any] = {"flagged": True, **QUEUE.due()}
@@ -118,20 +95,14 @@ async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
     """By an operator: write it, whatever it waited for. An agent that works on it begins again. Of several
-    rows with one candidate the first gets it. A row that keeps a newer message takes that and no more."""
+    rows with one candidate the first gets it."""
     before = entity_of(row).ledger
-    if row.newest is not None:
-        ledger = replace(before, desired=None, done_version=None, conflict=None, writes_back_ms=())
-        newest = json.loads(row.newest) | {"since_ms": now_ms(), "newest": None, "removal_approved": False}
-        values = {**dict.fromkeys(_RESULT), **newest, "ledger": as_json(ledger)}
-        await _change_by_hand(tx, row, **values)
-        return
     ledger = released(before)
     if ledger.owned_id is not None and await own_id_of(
         tx, row.corp_id, row.kind, ledger.owned_id, but=row.own_id
     ):
         ledger = replace(before, candidate=None, seen=None)
-    # otherwise the next look reports it, and wakes others
+    # otherwise the next read reports it, and wakes others
     present = row.present and row.owned_id == ledger.owned_id
     values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "present": present}
     await _change_by_hand(tx, row, **values)

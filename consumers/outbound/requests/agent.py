@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import select
 
 from dingbridge import Database, Reject
 from dingbridge.consumers.outbound.forms import ChangeData
@@ -21,7 +21,7 @@ from dingbridge.consumers.outbound.metrics import OutboundMetrics
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.places import Places
 from dingbridge.consumers.outbound.requests.approvals import Approvals
-from dingbridge.consumers.outbound.requests.permits import COUNTED, refusal
+from dingbridge.consumers.outbound.requests.permits import refusal
 from dingbridge.consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait, unseen
 from dingbridge.consumers.outbound.requests.store import LEASE_S, result_record_of
 from dingbridge.consumers.outbound.requests.tables import Request, key_of, outbound_requests
@@ -39,7 +39,7 @@ from dingbridge.worker.supervise import is_unavailable
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 4
-LOOK_S: Final = 120
+READ_S: Final = 120
 """Reading takes less than the lease, so that an agent that begins a call still holds it."""
 FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
@@ -79,18 +79,18 @@ class RequestAgent:
     async def work(self, request: Request) -> None:
         opened, failed, answered = request, dict[str, Any](), False
         try:
-            async with asyncio.timeout(LOOK_S):
-                step = await self._look(request)
+            async with asyncio.timeout(READ_S):
+                step = await self._step(request)
             if isinstance(step, Call):
                 began_ms = request.opened_ms or self._now()
-                opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
-                counted = request.type in COUNTED and request.opened_ms is None
+                opened = replace(request, opened_ms=began_ms, missing_ms=None)
+                counted = request.kind == "approval" and request.opened_ms is None
                 if not await self._commit(opened, None, counted=counted):
                     return  # replaced by a newer message, claimed by another member, or over the day's limit
                 step = await step.send()
                 opened, answered = request, True
-            else:  # any other end of a look may have called nothing in DingTalk
-                answered = request.look_only and request.look is not None
+            else:  # any other end of a read may have called nothing in DingTalk
+                answered = request.is_started and request.refetch is not None
         except Stop as stop:
             step = stop.step
         except Reject as error:  # an app whose credentials are not here
@@ -127,21 +127,20 @@ class RequestAgent:
 
     def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait | End:
         """The step after an error that shows that DingTalk did nothing in this attempt."""
-        if request.look_only:
+        if request.is_started:
             return unseen(request, self._now())
         if request.opened_ms is not None:  # an earlier attempt may have worked, and that cannot be found out
             return Answer("conflict", reason="outcome", code=code, words=words)
         return Answer("refused", code=code, words=words)
 
-    async def _look(self, request: Request) -> Answer | Wait | End | Call:
+    async def _step(self, request: Request) -> Answer | Wait | End | Call:
         client = self._client_of(request.app, request.corp_id)
         people = People(self._database.reader(), client, request.corp_id, request.app)
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
-        if request.look_only:
+        if request.is_started:
             # otherwise an event came while its end was being reported
-            step = await approvals.end(request) if request.look else End(None, {})
-            return await self._not_ours(request, step)
+            return await approvals.end(request) if request.refetch else End(None, {})
         target = await self._target(request) if "request" in request.body else None
         stop = await refusal(
             self._database.reader(), self._owners, request, target, app=self._app_of(request.app),
@@ -151,34 +150,17 @@ class RequestAgent:
             return stop
         match request.type:
             case "approval.start":
-                field = self._owners.request_id_field(request.body["processCode"])
-                return await approvals.start(request, field)
-            case "approval.terminate":
-                return await approvals.terminate(request, target)
-            case "approval.decide":
-                return await approvals.decide(request, target)
+                template = self._owners.template(request.body["processCode"])
+                return await approvals.start(request, template.request_id_field)
             case "todo.desired":
                 return await todos.create(request)
             case _:
                 return await todos.finish(request, target)
 
-    async def _not_ours(self, request: Request, step: Wait | End) -> Wait | End:
-        """``step``, marked as an echo where the OA itself terminated the approval ``request``."""
-        if not isinstance(step, End) or step.outcome != "terminated":
-            return step
-        found = await self._database.reader().execute(terminations_of(request))
-        for row in map(Request.of, found):
-            if row.opened_ms is not None and row.body["request"] == request.request_id:
-                return Wait()  # the call is under way: its answer shows who terminated it
-            if row.ding_id == request.ding_id and row.result == "done":
-                return replace(step, echo=True)
-        return step
-
     async def _target(self, request: Request) -> Request | None:
-        first = "approval.start" if request.kind == "approval" else "todo.desired"
         named = key_of(request.corp_id, request.kind, request.body["request"])
         found = await self._database.reader().execute(
-            select(outbound_requests).where(named, _columns.type == first)
+            select(outbound_requests).where(named, _columns.type == "todo.desired")
         )
         row = found.one_or_none()
         return None if row is None else Request.of(row)
@@ -202,8 +184,7 @@ class RequestAgent:
                 and not await count_one(tx, "approvals", self._app_of(request.app), self._most_approvals, now)
             ):
                 return False
-            kept = ("opened_ms", "missing_ms", "task_id")
-            values: dict[str, Any] = {name: getattr(request, name) for name in kept}
+            values: dict[str, Any] = {"opened_ms": request.opened_ms, "missing_ms": request.missing_ms}
             match step:
                 case None:
                     return await self._queue.renew(tx, row, **values)
@@ -211,15 +192,15 @@ class RequestAgent:
                     values |= failed or self._again(request, step, now)
                 case End():
                     values["missing_ms"] = None
-                    if step.outcome is not None or row.look == request.look:  # else an event came meanwhile
-                        values |= {"look": None, "outcome": step.outcome}
-                    if step.echo:
-                        self._metrics.echo()
-                    elif step.outcome is not None:
+                    if (
+                        step.outcome is not None or row.refetch == request.refetch
+                    ):  # else an event came meanwhile
+                        values |= {"refetch": None, "outcome": step.outcome}
+                    if step.outcome is not None:
                         await put(tx, _change(request, step, now))
                         self._metrics.change("reported")
                 case Answer():
-                    values |= self._answered(request, step, now, row.look)
+                    values |= self._answered(request, step, now, row.refetch)
                     if (row.result, row.reason, row.code) != (step.result, step.reason, step.code):
                         values["result_ms"] = now
                         await put(tx, result_record_of({**row._mapping, **values}, now))
@@ -238,20 +219,12 @@ class RequestAgent:
             "due_ms": now + round(after_s * 1000),
         }
 
-    def _answered(self, request: Request, step: Answer, now: int, look: str | None) -> dict[str, Any]:
-        said = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
+    def _answered(self, request: Request, step: Answer, now: int, refetch: str | None) -> dict[str, Any]:
+        result = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
         if step.result == "pending":
-            return said | self._again(request, step, now)
-        open_ = dict.fromkeys(("opened_ms", "missing_ms", "task_id"))
-        return said | open_ | {"ding_id": step.ding_id, "due_ms": now if look and step.ding_id else None}
-
-
-def terminations_of(request: Request) -> Select[Any]:
-    """The rows of the OA's own terminations of the approval ``request``, and of those whose call is under
-    way."""
-    open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
-    mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
-    return select(outbound_requests).where(*mine, or_(_columns.ding_id == request.ding_id, open_))
+            return result | self._again(request, step, now)
+        open_ = {"opened_ms": None, "missing_ms": None}
+        return result | open_ | {"ding_id": step.ding_id, "due_ms": now if refetch and step.ding_id else None}
 
 
 def _change(request: Request, end: End, now: int) -> Outgoing:

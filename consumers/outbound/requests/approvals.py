@@ -1,5 +1,5 @@
-"""Approvals: starts, terminates and decides them, and reports their end. Each call is preceded by a read:
-nothing that may have been done is repeated before DingTalk was asked.
+"""Approvals: starts them, and reports their end. Nothing that may have been done is repeated before DingTalk
+was asked.
 
 DingTalk has no guard against a second instance of one request, so the request's id stands in a field of the
 form (``request_id_field`` of the owners file), by which the instance is found.
@@ -9,46 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dingbridge.consumers.outbound.requests.steps import (
-    AGAIN_S,
-    Answer,
-    Call,
-    End,
-    People,
-    Stop,
-    Wait,
-    carried_out,
-    unseen,
-)
+from dingbridge.consumers.outbound.requests.steps import Answer, Call, End, People, Wait, unseen
 from dingbridge.consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import means_not_there
 from dingbridge.dingtalk.errors import ApiError
 
-TERMINATION_DELAY_MS: Final = 15_000
-"""DingTalk terminates no approval that began less than this before (revoke-an-approval-instance)."""
 _CLOCKS_MS: Final = 2 * 60 * 60_000
 """How far DingTalk's clock may be behind ours, for the listing of what was started, in ms."""
 _SECOND_START_MS: Final = 15 * 60_000
 """How long DingTalk must not have shown a started approval before it is started once more, in ms."""
-_WRONG_STATE: Final = frozenset({"aflowProcessInstStatusException", "aflowProcessInstCanNotBeExecuted"})
 
 _UNMAPPED: Final = (
     "Whether it was started is not known, and its template has no request_id_field in the file of "
     "OUTBOUND_OWNERS by which it could be found. Look in DingTalk: if it is not there, send it under a new id"
 )
-_TOO_YOUNG: Final = "DingTalk terminates no approval in its first 15 s; it is tried again by itself"
-_NO_TASK: Final = "The actor has no open task of this approval; send it again when they have one"
-_DELETED: Final = "Somebody deleted this approval in DingTalk: there is nothing to change"
-_OTHERWISE: Final = "The actor has decided otherwise already, which cannot be changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """Looks at requests of one company, with ``client``; ``target`` is the approval.start that one names.
-
-    All raise ``ApiError`` and ``Stop``.
-    """
+    """Works on requests of one company, with ``client``. Both methods raise ``ApiError`` and ``Stop``."""
 
     client: DingTalkClient
     people: People
@@ -97,84 +77,16 @@ class Approvals:
                 return instance_id
         return None
 
-    async def terminate(self, request: Request, target: Request | None) -> Answer | Call:
-        instance_id, document, age_ms = await self._named(target)
-        outcome = outcome_of(document)
-        if outcome is not None:
-            ours = outcome == "terminated" and request.opened_ms is not None
-            return Answer("done" if ours else "unchanged", ding_id=instance_id)
-        if age_ms < TERMINATION_DELAY_MS:
-            wait_s = (TERMINATION_DELAY_MS - age_ms) / 1000
-            return Answer("pending", reason="termination-delay", words=_TOO_YOUNG, after_s=wait_s)
-        own_id, originator = request.body.get("originator"), None
-        if own_id is not None:
-            originator = (await self.people.userids([own_id]))[own_id]
-            await self.people.check(own_id, originator)
-
-        async def send() -> Answer:
-            remark = request.body.get("remark") or ""
-            try:
-                await self.client.terminate_approval(instance_id, originator=originator, remark=remark)
-            except ApiError as error:
-                # too early after all, or ended since it was read: the next look shows
-                if error.name not in _WRONG_STATE or request.missing_for(self.settle_ms, self.now_ms):
-                    raise
-                reason = "termination-delay"
-                return Answer("pending", reason=reason, words=_TOO_YOUNG, after_s=AGAIN_S, missing=True)
-            return Answer("done", ding_id=instance_id)
-
-        return Call(send)
-
-    async def decide(self, request: Request, target: Request | None) -> Answer | Wait | Call:
-        instance_id, document, age_ms = await self._named(target)
-        wanted, own_id = request.body["result"], request.body["actor"]
-        actor = (await self.people.userids([own_id]))[own_id]
-        task_id, decided = task_of(document, actor, begun=request.task_id)
-        if decided is not None and decided != wanted:
-            return Answer("conflict", ding_id=instance_id, words=_OTHERWISE)
-        if decided is not None:
-            return Answer("unchanged" if request.opened_ms is None else "done", ding_id=instance_id)
-        if task_id is None:
-            if age_ms < self.settle_ms:
-                return Wait(AGAIN_S)  # what has just begun may show its tasks late
-            return Answer("refused", ding_id=instance_id, words=_NO_TASK)
-        await self.people.check(own_id, actor)
-
-        async def send() -> Answer | Wait:
-            remark = request.body.get("remark") or ""
-            try:
-                await self.client.decide_approval(
-                    instance_id, task_id=task_id, actor=actor, result=wanted, remark=remark
-                )
-            except ApiError as error:
-                if error.name not in _WRONG_STATE or request.missing_for(self.settle_ms, self.now_ms):
-                    raise
-                return Wait(AGAIN_S, missing=True)  # decided since it was read
-            return Answer("done", ding_id=instance_id)
-
-        return Call(send, task_id)
-
     async def end(self, request: Request) -> Wait | End:
         """Read whether an approval of ours has ended, after an event or on request."""
         document = await self._document(str(request.ding_id))
         outcome = None if document is None else outcome_of(document)
-        if document is None or (outcome is None and request.look == "event"):
+        if document is None or (outcome is None and request.refetch == "event"):
             return unseen(request, self.now_ms)  # the read lags behind the event, or it was deleted
         age_ms = self.now_ms - (request.result_ms or 0)
         if outcome is None and age_ms < self.settle_ms:
             return Wait((self.settle_ms - age_ms) / 1000)  # an event came before its id was known
         return End(outcome, form_of(document))
-
-    async def _named(self, target: Request | None) -> tuple[str, Mapping[str, Any], int]:
-        """The instance of ``target``: id, document, and for how long it has been known to be there, in ms."""
-        started, instance_id = carried_out(target)
-        age_ms = self.now_ms - (started.result_ms or 0)
-        document = await self._document(instance_id)
-        if document is None and age_ms < self.settle_ms:
-            raise Stop(Wait(AGAIN_S))
-        if document is None:
-            raise Stop(Answer("refused", ding_id=instance_id, words=_DELETED))
-        return instance_id, document, age_ms
 
     async def _document(self, instance_id: str) -> Mapping[str, Any] | None:
         try:
@@ -199,19 +111,3 @@ def outcome_of(document: Mapping[str, Any]) -> str | None:
     if status == "TERMINATED":
         return "terminated"
     return str(document.get("result")) if status == "COMPLETED" else None
-
-
-def task_of(
-    document: Mapping[str, Any], userid: str, *, begun: int | None = None
-) -> tuple[int | None, str | None]:
-    """The open task of ``userid`` in an instance; without one, their last decision (``agree`` or ``refuse``),
-    if any. ``begun``: the task of a decision that may have been made; no other task counts."""
-    decided = None
-    for task in document.get("tasks") or []:
-        if task.get("userId") != userid or begun not in (None, int(task["taskId"])):
-            continue
-        if task.get("status") in ("NEW", "RUNNING"):
-            return int(task["taskId"]), None
-        if task.get("result") in ("AGREE", "REFUSE"):
-            decided = str(task["result"]).lower()
-    return None, decided

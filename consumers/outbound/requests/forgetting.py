@@ -17,13 +17,13 @@ from dingbridge.worker.store.forgetting import texts_in
 
 _e, _r = outbound_entity.c, outbound_requests.c
 
-_SAID: Final = ("form", "subject", "description", "remark", "url")
+_TEXTS: Final = ("form", "subject", "description", "remark", "url")
 """The fields of a request except ids and codes by which later requests refer to it."""
 
 _NOTHING: Final[dict[str, Any]] = {
     "owned_id": None, "present": False, "flagged": False, "removal_approved": False, "by_userid": None,
     "reason": None, "code": None, "words": None, "fields": None, "waits_for": None, "due_ms": None,
-    "newest": None, "leased_ms": 0, "attempts": 0, "failed_ms": None, "failing_since_ms": None,
+    "leased_ms": 0, "attempts": 0, "failed_ms": None, "failing_since_ms": None,
 }  # fmt: skip
 
 
@@ -46,13 +46,7 @@ async def forget(tx: Transaction, person: Person) -> Forgotten:
 
 def _texts(row: Row[Any]) -> frozenset[str]:
     ledger = entity_of(row).ledger
-    newest = json.loads(row.newest or "{}")
-    found = (
-        json.loads(row.desired),
-        json.loads(newest.get("desired", "{}")),
-        ledger.seen or {},
-        ledger.written,
-    )
+    found = (json.loads(row.desired), ledger.seen or {}, ledger.written)
     return frozenset().union(*map(texts_in, found))
 
 
@@ -82,7 +76,7 @@ async def _requests(
     count = unsure = 0
     for row in (await tx.execute(select(outbound_requests).where(of_person, ENDED))).all():
         body = json.loads(row.body)
-        left = {name: value for name, value in body.items() if name not in _SAID}
+        left = {name: value for name, value in body.items() if name not in _TEXTS}
         if left == body:
             continue
         kept = json.dumps(left, ensure_ascii=False, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What one look at a request can lead to, and what is known of the people whom it names."""
+"""The steps that a read of a request can lead to, and what is known of the people whom it names."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ _HIDDEN: Final = (
 )
 HOUR_MS: Final = 3_600_000
 AGAIN_S: Final = 5.0
-"""When to look again at what DingTalk may show late, in s."""
+"""When to read again what DingTalk may show late, in s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """There is a result for the sender. ``after_s``: when a pending one is looked at again (s; None: by
+    """There is a result for the sender. ``after_s``: when a pending one is read again (s; None: by
     the number of attempts). ``missing``: DingTalk does not show yet what was called."""
 
     result: Literal["done", "unchanged", "pending", "refused", "conflict"]
@@ -56,30 +56,27 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An approval of ours has ended, or (``outcome`` None) still runs; ``echo``: the OA ended it."""
+    """An approval of ours has ended, or (``outcome`` None) still runs."""
 
     outcome: str | None
     form: dict[str, str]
-    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Change DingTalk by ``send``. Before it runs, the request is stored as begun, with the task of a
-    decision."""
+    """Change DingTalk by ``send``. Before it runs, the request is stored as begun."""
 
     send: Callable[[], Awaitable[Answer | Wait]]
-    task_id: int | None = None
 
 
 def unseen(request: Request, now_ms: int) -> Wait | End:
-    """An approval may have ended, but DingTalk does not show it yet. Look again for an hour; after that, only
+    """An approval may have ended, but DingTalk does not show it yet. Read again for an hour; after that, only
     an event or a reconcile does."""
     return End(None, {}) if request.missing_for(HOUR_MS, now_ms) else Wait(missing=True)
 
 
 class Stop(Exception):
-    """Ends a look early, with its step."""
+    """Ends a read early, with its step."""
 
     def __init__(self, step: Answer | Wait) -> None:
         self.step = step

@@ -82,8 +82,8 @@ def _refusal(row: Row[Any], values: Mapping[str, Any], words: str, now: int) -> 
 def _unknown(since_ms: int, now: int) -> dict[str, Any]:
     """The columns of a request that may have been carried out: it waits for an operator, and then DingTalk is
     read first, as after a call whose answer was lost."""
-    said = {"result": "pending", "reason": "unknown", "code": None, "words": _UNKNOWN, "result_ms": now}
-    return {**said, "opened_ms": since_ms, "due_ms": None}
+    answer = {"result": "pending", "reason": "unknown", "code": None, "words": _UNKNOWN, "result_ms": now}
+    return {**answer, "opened_ms": since_ms, "due_ms": None}
 
 
 async def doubt_all(tx: Transaction, since_ms: int, now: int) -> None:
@@ -109,22 +109,22 @@ async def store_approval_event(tx: Transaction, event: Event) -> None:
         return
     named = _columns.ding_id == event.subject
     under_way = _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None)
-    look = case((named, "event"), else_="asked")
-    await _look(tx, event.corp_id, look, or_(named, under_way), REQUESTS.due(PEOPLE_WAIT, now_ms()))
+    refetch = case((named, "event"), else_="asked")
+    await _refetch(tx, event.corp_id, refetch, or_(named, under_way), REQUESTS.due(PEOPLE_WAIT, now_ms()))
 
 
-async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
+async def refetch_approvals(tx: Transaction, corp_id: str, now: int) -> None:
     """Have every approval of ours that has not ended fetched once: events may have been missed."""
-    which = _columns.ding_id.is_not(None) & _columns.look.is_(None)
-    await _look(tx, corp_id, "asked", which, REQUESTS.due(RECONCILE, now))
+    which = _columns.ding_id.is_not(None) & _columns.refetch.is_(None)
+    await _refetch(tx, corp_id, "asked", which, REQUESTS.due(RECONCILE, now))
 
 
-async def _look(
-    tx: Transaction, corp_id: str, look: Any, which: ColumnElement[bool], due: Mapping[str, Any]
+async def _refetch(
+    tx: Transaction, corp_id: str, refetch: Any, which: ColumnElement[bool], due: Mapping[str, Any]
 ) -> None:
     mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
     due = {**due, "due_ms": case((UNKNOWN, None), else_=due["due_ms"])}
-    await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, **due))
+    await tx.execute(update(outbound_requests).where(*mine, which).values(refetch=refetch, **due))
 
 
 async def forget_old(database: Database, before_ms: int) -> int:

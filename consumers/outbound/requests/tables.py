@@ -18,13 +18,12 @@ outbound_requests = Table(
     Column("corp_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True, comment="approval or todo"),
     Column("request_id", Text, primary_key=True, comment="the sender's"),
-    Column("type", Text, nullable=False, comment="approval.start, approval.terminate, ..., todo.done"),
+    Column("type", Text, nullable=False, comment="approval.start, todo.desired or todo.done"),
     Column("app", Text, comment="name of the DingTalk app that is called; NULL: CONSUMER_APP"),
     Column("body", Text, nullable=False, comment="data of the message, JSON"),
     Column("source", Text, nullable=False, comment="of the last message, which the result answers"),
     Column("message_id", Text, nullable=False, comment="the last message's"),
     Column("opened_ms", BigInteger, comment="since when it may have been done: a call's outcome is open"),
-    Column("task_id", BigInteger, comment="of a decision that was begun: the task"),
     Column("missing_ms", BigInteger, comment="since when DingTalk does not show what was called"),
     Column("ding_id", Text, comment="process instance or to-do task, once it is known"),
     Column("result", Text, comment="the last one; NULL: none yet"),
@@ -32,7 +31,7 @@ outbound_requests = Table(
     Column("code", Text, comment="DingTalk's, of a refusal"),
     Column("words", Text, comment="what to do about it"),
     Column("result_ms", BigInteger, comment="since when it is the result"),
-    Column("look", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
+    Column("refetch", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
     Column("outcome", Text, comment="agree, refuse or terminated, once that is in the changes"),
     *queue_columns(),
     Index("ix_outbound_requests_request_id", "request_id"),
@@ -54,13 +53,12 @@ class Request:
     body: dict[str, Any]
     source: str
     opened_ms: int | None
-    task_id: int | None
     missing_ms: int | None
     ding_id: str | None
     result: str | None
     reason: str | None
     result_ms: int | None
-    look: str | None
+    refetch: str | None
     row: Any = field(repr=False, compare=False)
 
     @classmethod
@@ -69,7 +67,7 @@ class Request:
         return cls(**{name: values[name] for name in cls.__slots__})
 
     @property
-    def look_only(self) -> bool:
+    def is_started(self) -> bool:
         """An approval that was started: only its end is still to be read."""
         return self.type == "approval.start" and self.ding_id is not None
 

@@ -72,16 +72,15 @@ def _generated(consumer: type[Consumer], message: str) -> tuple[str, str] | None
 
     def additions(context: object, revision: object, directives: list[ops.MigrationScript]) -> None:
         (script,) = directives
-        upgrade, downgrade = script.upgrade_ops, script.downgrade_ops
-        if upgrade is None or downgrade is None or not (found := _additions(upgrade)):
+        upgrade = script.upgrade_ops
+        if upgrade is None or not (found := _additions(upgrade)):
             directives.clear()
             return
         if consumer.migrations is None:  # its tables are there already, wherever it ran
             for one in found:
                 if not isinstance(one, ops.AddColumnOp):
                     one.if_not_exists = True
-        upgrade.ops[:] = found
-        upgrade.reverse_into(downgrade)
+        upgrade.ops[:], script.downgrade_ops = found, ops.DowngradeOps([])
         script.message = message or _named(found)
 
     def ours(item: Any, name: str | None, kind: str, reflected: bool, compared: Any) -> bool:

@@ -8,7 +8,7 @@ import typer
 
 from dingbridge.cli.forget.company import apps_with_credentials, company_of, still_there
 from dingbridge.cli.forget.databases import Had, forget, look
-from dingbridge.cli.forget.topics import Left, elsewhere, in_topics
+from dingbridge.cli.forget.elsewhere import Left, elsewhere
 from dingbridge.cli.terminal import AsJson, DryRun, Yes, confirmed, print_json, print_list, say
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
@@ -58,7 +58,7 @@ async def _forget(userid: str, corp: str | None, dry_run: bool, force: bool, yes
     had = await look(settings, person)
     wanted = [f"{one.consumer}: {one.found.wanted}" for one in had if one.found and one.found.wanted]
     refused = [*([there] if there else []), *wanted]
-    left = [*await in_topics(settings, person.corp_id, userid), *elsewhere(settings)]
+    left = list(elsewhere(settings))
     failed = [one for one in had if one.failed]
     stopped = bool(refused or failed) and not force
     done = False
@@ -99,7 +99,7 @@ def _rows(had: Sequence[Had], left: Sequence[Left], *, done: bool) -> Iterator[d
         if not one.found.stays and not any(rows for _, rows, _ in counts):
             yield _row(one.consumer, "nothing of the person", 0, "nothing", None)
     for other in left:
-        yield _row(other.store, other.what, other.rows, "stays", other.until)
+        yield _row(other.store, other.what, None, "stays", other.until)
 
 
 def _row(store: str, what: str, rows: int | None, now: str, until: str | None) -> dict[str, Any]:

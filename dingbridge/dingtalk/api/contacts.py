@@ -56,12 +56,14 @@ class ContactCalls(Calls):
             raise no_sense(api, "answers about another department than it was asked for")
         return cast(Department, department)
 
-    async def sub_departments(self, dept_id: int) -> list[ListedDepartment]:
-        """The departments one level below (user-management-acquires-the-list-departments)."""
-        result = await self._result(
-            "v2/department/listsub", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
-        )
-        return cast(list[ListedDepartment], objects("v2/department/listsub", result, LISTED_DEPARTMENT))
+    async def sub_departments(self, dept_id: int) -> list[ListedDepartment] | None:
+        """The departments one level below (user-management-acquires-the-list-departments); None for an answer
+        without a list, which may mean that there are none."""
+        api = "v2/department/listsub"
+        result = await self._result(api, {"dept_id": dept_id, "language": "zh_CN"}, counts=False)
+        if result is None:
+            return None
+        return cast(list[ListedDepartment], objects(api, result, LISTED_DEPARTMENT))
 
     async def department_users(self, dept_id: int) -> AsyncIterator[ListedUser]:
         """Every direct member, page by page (queries-the-complete-information-of-a-department-user).

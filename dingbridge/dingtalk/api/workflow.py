@@ -1,7 +1,7 @@
-"""Approvals that the app starts, ends and decides, by the new API. Reading them is ``approvals``'s."""
+"""Approvals that the app starts, by the new API. Reading them is ``approvals``'s."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from dingbridge.dingtalk.api.calls import Calls, no_sense
 from dingbridge.dingtalk.api.fields import checked, text
@@ -13,7 +13,6 @@ ROOT_OF_APPROVALS: Final = -1
 FIELDS_MOST: Final = 150
 APPROVERS_MOST: Final = 20
 VALUE_MOST: Final = 65_535
-REMARK_MOST: Final = 1024
 
 _INSTANCES: Final = "/v1.0/workflow/processInstances"
 
@@ -66,46 +65,6 @@ class WorkflowCalls(Calls):
         if not isinstance(instance_id, str) or not instance_id:
             raise no_sense(api, "succeeds without an instanceId", OutcomeUnknown)
         return instance_id
-
-    async def terminate_approval(
-        self, process_instance_id: str, *, originator: str | None = None, remark: str = ""
-    ) -> None:
-        """End an approval that is running: in the name of its ``originator`` (a userid), or of the app
-        (revoke-an-approval-instance).
-
-        DingTalk refuses it in the first 15 s, when it is not running, and when the template forbids it.
-        """
-        api = "workflow/processInstances/terminate"
-        body: dict[str, Any] = {
-            "processInstanceId": process_instance_id,
-            "isSystem": originator is None,
-            "remark": checked(api, "remark", text(REMARK_MOST), remark),
-        }
-        if originator is not None:
-            body["operatingUserId"] = originator
-        await self._new_call(api, "POST", f"{_INSTANCES}/terminate", body, once=True)
-
-    async def decide_approval(
-        self,
-        process_instance_id: str,
-        *,
-        task_id: int,
-        actor: str,
-        result: Literal["agree", "refuse"],
-        remark: str = "",
-    ) -> None:
-        """Decide a task in the name of ``actor``, the userid that has it
-        (approve-or-reject-the-approval-task). ``task_id`` is the ``taskid`` of one of the ``tasks`` that
-        ``approval`` returns."""
-        api = "workflow/processInstances/execute"
-        body = {
-            "processInstanceId": process_instance_id,
-            "taskId": task_id,
-            "actionerUserId": actor,
-            "result": result,
-            "remark": checked(api, "remark", text(REMARK_MOST), remark),
-        }
-        await self._new_call(api, "POST", f"{_INSTANCES}/execute", body, once=True)
 
 
 def _at_most(api: str, field: str, items: Mapping[str, str] | Sequence[str], most: int) -> None:

@@ -20,6 +20,8 @@ from dingbridge.settings import KafkaSettings
 
 WITHIN_S: Final = 20.0
 """For so long an offset may stand still while records wait: twice the worker's session timeout."""
+BEHIND_S: Final = 300.0
+"""From this age on, in s, a record that waits is late, as the alert has it (deploy/prometheus)."""
 _EACH_S: Final = 1.0
 
 
@@ -36,15 +38,8 @@ class Seen:
 
 async def look(settings: KafkaSettings, consumers: Sequence[Part], within_s: float = WITHIN_S) -> Seen:
     """Never raises for Kafka's sake. Takes ``within_s`` only where something stands still."""
-    topics = {
-        part.name: [
-            *topics_read(settings, part.topics, part.control_topics),
-            inbox_topic(settings, part.name),
-        ]
-        for part in consumers
-    }
     try:
-        seen = await look_at_groups(settings, topics)
+        seen = await groups(settings, consumers)
         # of a record that waits the age is known; what a transaction leaves at a topic's end has none
         still = {name for name, group in seen.items() if group.members and group.oldest_s is not None}
         before = await committed_offsets(settings, sorted(still))
@@ -56,6 +51,18 @@ async def look(settings: KafkaSettings, consumers: Sequence[Part], within_s: flo
     except KafkaUnavailable as error:
         return Seen(failure=str(error))
     return Seen(seen, frozenset(still), within_s)
+
+
+async def groups(settings: KafkaSettings, consumers: Sequence[Part]) -> dict[str, Group]:
+    """The group of each consumer, by name. Raises ``KafkaUnavailable``."""
+    read = {
+        part.name: [
+            *topics_read(settings, part.topics, part.control_topics),
+            inbox_topic(settings, part.name),
+        ]
+        for part in consumers
+    }
+    return await look_at_groups(settings, read)
 
 
 def judge(seen: Seen, wanted: Sequence[str]) -> list[Finding]:
@@ -72,6 +79,8 @@ def judge(seen: Seen, wanted: Sequence[str]) -> list[Finding]:
         elif group.lag and not group.members:
             code = "consumer.no_member" if group.began or name in wanted else "consumer.never_read"
             findings.append(found(code, **values))
+        elif (group.oldest_s or 0) > BEHIND_S:
+            findings.append(found("consumer.behind", **values, minutes=round((group.oldest_s or 0) / 60)))
     if running and not findings:
         findings.append(found("consumer.ok", consumers=running))
     return findings

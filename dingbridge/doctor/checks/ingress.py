@@ -11,11 +11,9 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from dingbridge.dingtalk.budget import FREE_PUSHES
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.doctor.checks.network import Push, get, get_json, push
-from dingbridge.doctor.checks.quota import Pushes
 from dingbridge.doctor.checks.url import of_push
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.settings import IngressSettings, JournalSettings
@@ -63,7 +61,6 @@ class Seen:
     other_company: Mapping[str, Any] | None = None
     oldest_s: float = 0.0
     publishes: bool = True
-    pushes: Pushes | None = None
 
 
 def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
@@ -84,15 +81,14 @@ def _at(host: str, port: int) -> str:
 
 async def look(
     session: aiohttp.ClientSession,
-    settings: IngressSettings,
-    credentials: Credentials | None,
+    admin: str,
     *,
-    app: str,
-    bare: bool,
+    url: str = "",
+    credentials: Credentials | None = None,
+    app: str = "",
 ) -> Seen:
-    """Asks the private listener, then pushes to the public one, unless the app has no ``credentials`` (Stream
-    mode, or is not known: ""). ``bare``: the callback path itself is the app's."""
-    url, admin = addresses(settings, None if bare else app)
+    """Asks the private listener ``admin``, then pushes to the public one at ``url``, unless the app has no
+    ``credentials`` (Stream mode, or is not known: "")."""
     answer = await get_json(session, f"{admin}/readyz")
     if isinstance(answer, Both):
         return Seen(url, admin, absent=answer)
@@ -120,7 +116,6 @@ async def look(
         other_company=companies.get(app) if app else next(iter(companies.values()), None),
         oldest_s=oldest_s,
         publishes=publishes,
-        pushes=pushes_of(page),
     )
 
 
@@ -149,21 +144,6 @@ def parked_of(page: str) -> dict[str, int]:
     """The parked callbacks, by reason, from the ingress's metrics."""
     parked = (sample for sample in _samples(page) if sample.name == "dingbridge_parked" and sample.value)
     return {sample.labels.get("reason", ""): int(sample.value) for sample in parked}
-
-
-def pushes_of(page: str, now: float | None = None) -> Pushes | None:
-    """The callbacks that it kept and that count against the plan, from the ingress's metrics; ``None`` where
-    these do not have its start. ``now`` is epoch s."""
-    if not (started := _sum(page, "process_start_time_seconds")):
-        return None
-    count = sum(
-        sample.value
-        for sample in _samples(page)
-        if sample.name == "dingbridge_callbacks_total"
-        and sample.labels.get("outcome") == "kept"
-        and sample.labels.get("event_type") not in FREE_PUSHES
-    )
-    return Pushes(int(count), ((time.time() if now is None else now) - started) / 86_400)
 
 
 def recovery_of(page: str) -> Recovery:

@@ -32,7 +32,7 @@ class Part:
     written: tuple[str, ...] = ()
 
 
-class _WithoutApp(IngressSettings):
+class WithoutApp(IngressSettings):
     """The same where nothing is done in an app's name, as in the console's container."""
 
     needs_app: ClassVar[bool] = False
@@ -41,7 +41,7 @@ class _WithoutApp(IngressSettings):
 def load(*, needs_app: bool = True) -> tuple[IngressSettings | None, list[Finding]]:
     """The settings, and what is wrong with them; unless ``needs_app`` without those of callbacks."""
     try:
-        settings = (IngressSettings if needs_app else _WithoutApp).load()
+        settings = (IngressSettings if needs_app else WithoutApp).load()
     except SettingsError as error:
         return None, judge_problems(error.problems)
     return settings, []

@@ -9,9 +9,3 @@ down_revision = ${'"%s"' % down_revision if down_revision else None}
 
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
-% if down_revision:
-
-
-def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
-% endif

@@ -8,6 +8,7 @@ that is given up ``dead_letters.py``'s.
 import asyncio
 import random
 from collections.abc import Collection, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -32,7 +33,7 @@ from dingbridge.worker.outcomes import Conflict, Failure, HandlerOutcome, Reject
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown
-from dingbridge.worker.store.without_database import no_reader, no_transaction
+from dingbridge.worker.store.transaction import Transaction, no_reader, no_transaction
 
 log = structlog.get_logger(__name__)
 
@@ -150,13 +151,11 @@ class Executor:
     async def attempt(self, event: Event, delivery: Delivery = _ORDINARY, number: int = 1) -> Outcome:
         """Try ``event``, for the ``number``-th time, beside a scheduler. Raises nothing but
         ``CancelledError``."""
-        return await self.attempt_beside([(event, delivery)], number)
-
-    async def attempt_beside(self, delivered: Sequence[Delivered], number: int = 1) -> Outcome:
-        """``attempt_together``, beside a scheduler."""
+        kept = deepcopy(event)
+        delivery = replace(delivery, again=lambda: deepcopy(kept))
         stuck = asyncio.get_running_loop().create_future()
         turn = Turn(self.watchdog, lambda _: stuck.set_result(None))
-        work = turn.task = asyncio.create_task(self._attempt_beside(delivered, number, turn))
+        work = turn.task = asyncio.create_task(self._attempt_alone((event, delivery), number, turn))
         self.watchdog.turns.add(turn)
         try:
             await asyncio.wait((work, stuck), return_when=asyncio.FIRST_COMPLETED)
@@ -167,15 +166,15 @@ class Executor:
                 turn.cut()
                 await asyncio.wait((work,), timeout=0 if turn.stuck else self._limit_s)
 
-    async def _attempt_beside(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
-        if self.asks_inbox_first and len(delivered) == 1:
+    async def _attempt_alone(self, one: Delivered, number: int, turn: Turn) -> Outcome:
+        if self.asks_inbox_first:
             try:
-                [known] = await self.known(delivered)
+                [known] = await self.known([one])
             except DatabaseDown as error:
                 return classify(error)
             if known is not None:
                 return known
-        return await self.attempt_together(delivered, number, turn)
+        return await self.attempt_together([one], number, turn)
 
     async def attempt_together(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
         """Try events that share a fetch, oldest first, in the task of ``turn``: the handler is called with
@@ -183,22 +182,41 @@ class Executor:
         of all; any other is an outcome of none. Raises nothing but ``CancelledError``; a cancelled attempt
         has no effect, or the whole effect."""
         try:
-            delivered = [(self._of_its_company(event), delivery) for event, delivery in delivered]
+            delivered = self._distinct(delivered)
         except SettingsError as error:  # the apps file was broken after the start
             return classify(error)
-        event, delivery = delivered[-1]
         if self._tracer is None:
             return await self._attempt(delivered, number, turn)
+        event, delivery = delivered[-1]
         with self._tracer.attempt(self._name, event, delivery.position, number) as span:
             outcome = await self._attempt(delivered, number, turn)
             if span is not None:
                 span.end(outcome.kind, None if outcome.error is None else type(outcome.error).__name__)
         return outcome
 
+    def _distinct(self, delivered: Sequence[Delivered]) -> list[Delivered]:
+        """Return ``delivered`` under the companies of their apps, each event once: a run of records may have
+        been published twice."""
+        ours = [(self._of_its_company(event), delivery) for event, delivery in delivered]
+        if len(ours) == 1:
+            return ours
+        # Invariant 5: a handler may write something for each event of a group
+        found: dict[bytes, Delivered] = {}
+        for one in ours:
+            found.setdefault(self._hash(*one), one)
+        return list(found.values())
+
     @cached_property
     def _companies(self) -> Companies:
         """Read when an event comes, since the consumer has its settings by then."""
         return companies(self._consumer.settings)
+
+    def again(self, delivered: Sequence[Delivered]) -> tuple[Event, ...]:
+        """Decode the events of ``delivered`` anew."""
+        return tuple(
+            event if delivery.again is None else self._of_its_company(delivery.again())
+            for event, delivery in delivered
+        )
 
     def _of_its_company(self, event: Event) -> Event:
         """Return ``event`` under the company of its app, whatever company it names."""
@@ -207,42 +225,49 @@ class Executor:
         return event if corp_id == event.corp_id else replace(event, corp_id=corp_id)
 
     async def _attempt(self, delivered: Sequence[Delivered], number: int, turn: Turn) -> Outcome:
-        event, delivery = delivered[-1]
-        together = (event,) if len(delivered) == 1 else tuple(one for one, _ in delivered)
-        ctx = self.context(event, delivery, number, together)
+        event, _ = delivered[-1]
+        calls = _Calls(self, delivered, number)
+        prepare, handle = self._handlers.get(event.type, self._without_handler)
         try:
             if event.type == RESYNC_REQUESTED:
                 _hold_back(event)
             if self._transactions is None:
-                prepare, handle = self._handlers.get(event.type, self._without_handler)
                 prepared = None
                 if prepare is not None:
-                    prepared = await turn.run("prepare", prepare(event, ctx), self._limit_s)
+                    prepared = await turn.run("prepare", prepare(*calls.next()), self._limit_s)
+                event, ctx = calls.next()
                 await turn.run("handle", handle(event, no_transaction(ctx), prepared), self._limit_s)
                 outcome = DONE
             else:
-                outcome = await self._with_database(self._transactions, delivered, ctx, turn)
+                outcome = await self._with_database(self._transactions, delivered, calls, turn)
         except SelfCancelled as error:
             outcome = Outcome("retry", error.__cause__)
         except Exception as error:
             outcome = classify(error, self._consumer.not_retryable)
             if isinstance(error, ApiError):  # the handler may have used another client than the context's
-                ctx.asks("dingtalk")
-        return replace(outcome, asked=frozenset(ctx.asked)) if ctx.asked else outcome
+                calls.first.asks("dingtalk")
+        asked = calls.first.asked
+        return replace(outcome, asked=frozenset(asked)) if asked else outcome
 
     async def _with_database(
-        self, transactions: GroupTransactions, delivered: Sequence[Delivered], ctx: Context, turn: Turn
+        self, transactions: GroupTransactions, delivered: Sequence[Delivered], calls: "_Calls", turn: Turn
     ) -> Outcome:
         event, delivery = delivered[-1]
         prepare, handle = self._handlers.get(event.type, self._without_handler)
-        hashes = tuple(dict.fromkeys(self._hash(*one) for one in delivered))
+        hashes = [self._hash(*one) for one in delivered]
+        prepared: object = None
+
+        async def work(tx: Transaction) -> None:
+            event, ctx = calls.next()
+            own = tx.of(ctx)
+            with transactions.database.within_handler(own):
+                await handle(event, own, prepared)
+
         for _ in range(MAX_CONFLICTS + 1):
             try:
-                prepared = None
                 if prepare is not None:
-                    prepared = await self._prepare(prepare, event, ctx, turn)
-                work = lambda tx, given=prepared: handle(event, tx, given)  # noqa: E731
-                result = await transactions.apply(Job(ctx, event.type, hashes, work))
+                    prepared = await self._prepare(prepare, calls, turn)
+                result = await transactions.apply(Job(calls.first.attempt, event.type, hashes, work))
             except Conflict as error:
                 conflict = error
                 await asyncio.sleep(random.uniform(*CONFLICT_PAUSE_S))  # noqa: S311 - no secret hangs on it
@@ -252,9 +277,9 @@ class Executor:
             return DONE if result == "done" else Outcome("partly")
         return Outcome("retry", conflict)
 
-    async def _prepare(self, prepare: Prepare, event: Event, ctx: Context, turn: Turn) -> object:
+    async def _prepare(self, prepare: Prepare, calls: "_Calls", turn: Turn) -> object:
         try:
-            return await turn.run("prepare", prepare(event, ctx), self._limit_s)
+            return await turn.run("prepare", prepare(*calls.next()), self._limit_s)
         except TooLong:
             # a database that hangs makes every handler hang; the event does not cause it
             if self.database is not None and not await self.database.answers(PING_TIMEOUT_S):
@@ -271,6 +296,25 @@ class Executor:
         if was_given_up:
             failure = await outbox.find(self._own_reader, self._name, delivery.position)
         return SEEN if failure is None else Outcome("given_up", failure=failure)
+
+
+class _Calls:
+    """The arguments of the calls that one attempt makes. Each call has its own copies of the
+    events, since a handler may change them. ``first`` is the context of the first call."""
+
+    def __init__(self, executor: Executor, delivered: Sequence[Delivered], number: int) -> None:
+        self._executor, self._delivered = executor, delivered
+        event, delivery = delivered[-1]
+        self.first = executor.context(event, delivery, number, tuple(one for one, _ in delivered))
+        self._called = False
+
+    def next(self) -> tuple[Event, Context]:
+        """The event and the context for a call of ``prepare`` or ``handle``."""
+        if not self._called:
+            self._called = True
+            return self.first.together[-1], self.first
+        events = self._executor.again(self._delivered)
+        return events[-1], replace(self.first, together=events)
 
 
 def _hold_back(request: Event) -> None:

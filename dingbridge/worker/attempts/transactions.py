@@ -14,7 +14,6 @@ from typing import Final, Literal, cast
 
 from dingbridge.worker.attempts.watchdog import CANCEL_GRACE_S, TooLong, Turn, Watchdog
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.context import Context
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, POOL_SIZE, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
@@ -27,7 +26,10 @@ FIRST_SIZE: Final = 8
 """How many it is at first; doubled while their handlers take less than ``GROW_BELOW_S``, halved above
 ``BUDGET_S`` and after a roll-back."""
 
-GROW_BELOW_S: Final = 0.02
+GROW_BELOW_S: Final = 0.04
+"""Twice as many then stay below ``BUDGET_S``. A lower bound keeps a busy machine at one event for each
+transaction, which costs it most."""
+
 BUDGET_S: Final = 0.1
 """How long the handlers of one transaction may take together, in s: what is left then has the next one."""
 
@@ -52,10 +54,10 @@ PING_TIMEOUT_S: Final = 5
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Events that one call of a handler is for, nearly always one. ``hashes`` are of their inbox rows, each
-    once; ``handle`` calls the handler."""
+    """Events that one call of a handler is for, nearly always one. ``attempt`` counts from 1. ``hashes`` are
+    of their inbox rows, each once. ``handle`` calls the handler, and again after a roll-back."""
 
-    ctx: Context
+    attempt: int
     type: str
     hashes: Sequence[bytes]
     handle: Callable[[Transaction], Awaitable[None]]
@@ -94,7 +96,7 @@ class GroupTransactions:
     """The transactions of one consumer's events."""
 
     def __init__(self, consumer: Consumer, database: Database, watchdog: Watchdog) -> None:
-        self._consumer, self._database, self._watchdog = consumer, database, watchdog
+        self._consumer, self.database, self._watchdog = consumer, database, watchdog
         self._alone_types: set[str] = set()
         self._waiting: deque[Job] = deque()
         self._size = FIRST_SIZE
@@ -194,7 +196,7 @@ class GroupTransactions:
                 self._waiting.appendleft(job)
 
     async def _apply(self, group: _Group) -> None:
-        async with self._database.transaction() as tx:
+        async with self.database.transaction() as tx:
             fresh = await self._enter(tx, group)
             began = time.monotonic()
             if fresh:
@@ -212,7 +214,7 @@ class GroupTransactions:
     async def _enter(self, tx: Transaction, group: _Group) -> list[Job]:
         """Write the inbox rows. Returns the jobs whose handlers are to be called."""
         # Invariant 5: the inbox rows stand in the transaction of the effects
-        rows = {hash_: job.ctx.attempt for job in group.jobs for hash_ in job.hashes}
+        rows = {hash_: job.attempt for job in group.jobs for hash_ in job.hashes}
         if len(group.jobs) == 1:
             # another process may handle the same event; if that is frozen, the server ends its transaction
             async with answered(self._consumer.handler_timeout_s + ANSWER_TIMEOUT_S):
@@ -282,9 +284,7 @@ class GroupTransactions:
                 group.left.append(job)
                 continue
             group.current = job
-            of_job = tx.of(job.ctx)
-            with self._database.within_handler(of_job):
-                await turn.run("handle", job.handle(of_job), limit_s)
+            await turn.run("handle", job.handle(tx), limit_s)
             tx.check_statements()
             group.current = None
             group.results[job] = "done"
@@ -294,7 +294,7 @@ class GroupTransactions:
         self._size = max(1, self._size // 2)
         job, others = group.current, [one for one in group.jobs if one is not group.current]
         if isinstance(error, TooLong):
-            if not await self._database.answers(PING_TIMEOUT_S):
+            if not await self.database.answers(PING_TIMEOUT_S):
                 # a database that hangs makes every handler hang; the event does not cause it
                 error = DatabaseDown("the database does not answer")
             elif others and job is not None:

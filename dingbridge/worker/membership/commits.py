@@ -28,7 +28,7 @@ from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note, write_note
-from dingbridge.worker.scheduling.scheduler import Scheduler
+from dingbridge.worker.queues.offset_tracker import OffsetTracker
 from dingbridge.worker.store import inbox, offsets
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
@@ -118,12 +118,11 @@ class Commits:
         consumer: Consumer,
         settings: KafkaSettings,
         executor: Executor,
-        scheduler: Scheduler,
         metrics: WorkerMetrics,
     ) -> None:
         self._consumer, self._settings, self._executor = consumer, settings, executor
-        self._database = executor.database
-        self._tracker, self._scheduler, self._metrics = scheduler.offsets, scheduler, metrics
+        self._database, self._metrics = executor.database, metrics
+        self._tracker = OffsetTracker()
         self._places: dict[TopicPartition, _Place] = {}
         self._lock = asyncio.Lock()
         self._database_id = ""
@@ -156,10 +155,14 @@ class Commits:
                     spans = await reader.spans(counts)
                 await self._restored(tx, begins, spans)
 
-    async def take_over(self, kafka: AIOKafkaConsumer, assigned: Collection[TopicPartition]) -> None:
-        """Decide where ``assigned`` are read from, and note that they are. Raises ``KafkaUnavailable``,
-        ``KafkaError``, ``DatabaseDown``, or what ``Consumer.restored`` raises: then nothing may be read."""
+    async def take_over(
+        self, kafka: AIOKafkaConsumer, assigned: Collection[TopicPartition], tracker: OffsetTracker
+    ) -> None:
+        """Decide where ``assigned`` are read from, and note that they are; ``tracker`` is theirs. Raises
+        ``KafkaUnavailable``, ``KafkaError``, ``DatabaseDown``, or what ``Consumer.restored`` raises: then
+        nothing may be read."""
         self._places.clear()
+        self._tracker = tracker
         if not assigned and not self._older:
             return
         committed = await committed_offsets(self._settings, self._consumer.name, assigned)
@@ -253,7 +256,7 @@ class Commits:
         if note.suspect_to is not None and note.suspect_to > offset:
             place.suspect_to = note.suspect_to
             if note.running_to is not None:  # a second member in a row ended before it had finished all
-                self._scheduler.careful_to[partition] = note.suspect_to
+                self._tracker.careful_to[partition] = note.suspect_to
         elif note.running_to is not None:
             place.suspect_to = note.running_to
         self._places[partition] = place
@@ -334,10 +337,9 @@ class Commits:
         place.running_to = fetched + min(max(2 * (fetched - place.noted_at), LEAST_AHEAD), MOST_AHEAD)
         place.noted_at = fetched
 
-    def forget(self, partitions: Collection[TopicPartition]) -> None:
+    def forget(self) -> None:
         """The partitions are another member's now."""
-        for partition in partitions:
-            self._places.pop(partition, None)
+        self._places.clear()
 
     async def _check_connection(self, connection: AsyncConnection) -> None:
         """A standby that was promoted lacks what it had not received. Raises ``DatabaseDown`` on a new

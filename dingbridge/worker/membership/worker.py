@@ -98,36 +98,39 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         self._consumer, self._settings, self._metrics = consumer, settings, metrics
         self._options = options or WorkerOptions()
+        self._executor = executor
         self._writer = DeadLetterWriter(settings, consumer.name)
-        dead_letters = DeadLetters(consumer, executor.database, self._writer)
-        limits = self._options.limits
+        self._dead_letters = DeadLetters(consumer, executor.database, self._writer)
+        self._limits = self._options.limits
         if executor.database is None:
-            limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_DATABASE))
-        offsets = OffsetTracker(limits)
+            self._limits = replace(self._limits, window=min(self._limits.window, WINDOW_WITHOUT_DATABASE))
         self._topics = ConsumerTopics(settings, consumer)
-        self._scheduler = Scheduler(
-            consumer,
-            executor,
-            dead_letters,
-            offsets,
-            metrics,
-            self._on_paused_change,
-            self._topics.foreign,
-        )
-        self._measures = Measures(consumer.name, self._topics.all, offsets, limits.window, metrics)
+        self._measures = Measures(consumer.name, self._topics.all, self._limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._fetch_otherwise = asyncio.Event()  # other partitions than the fetch under way asks for
         self._settled = asyncio.Event()  # the group has settled
-        self._assigned: set[TopicPartition] = set()
-        self._taken_over: set[TopicPartition] | None = None  # the assignment whose place is decided
+        self._assign(set())
+        self._taken_over: Scheduler | None = None  # that of the assignment whose place is decided
         self._held: dict[TopicPartition, list[ConsumerRecord]] = {}  # fetched, and not started yet
-        self._joined = False
         self._trouble: str | None = "starting"  # why it cannot be a member of the group now
-        self._commits = Commits(consumer, settings, executor, self._scheduler, metrics)
-        self._scheduler.before_careful = self._note_careful
+        self._commits = Commits(consumer, settings, executor, metrics)
         metrics.set("joined", 0)
         metrics.paused(unavailable=0, full=0)
+
+    def _assign(self, partitions: set[TopicPartition]) -> None:
+        """Begin anew, with ``partitions``."""
+        self._assigned = partitions
+        self._scheduler = Scheduler(
+            self._consumer,
+            self._executor,
+            self._dead_letters,
+            OffsetTracker(self._limits, partitions),
+            self._metrics,
+            self._on_paused_change,
+            self._topics.foreign,
+        )
+        self._scheduler.before_careful = self._note_careful
 
     async def begin_on(self, database: Database, database_id: str) -> None:
         """Before all else, for a consumer with a database, when its tables are there. Raises
@@ -144,9 +147,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this member takes part, and what an operator wants to know."""
         down = self._scheduler.down()
-        ready = self._joined and not down and self._trouble is None
+        ready = self._settled.is_set() and not down and self._trouble is None
         return ready, {
-            "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
+            "kafka": self._trouble or ("joined" if self._settled.is_set() else "joining the group"),
             "partitions": len(self._assigned),
             "unavailable": down,
         }
@@ -158,7 +161,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self) -> None:
         """Take part in the group until ``stop``; waits for Kafka while it is absent, at start and later.
         Raises ``TaskEnded`` when a task that works on events has ended by a fault of ours."""
-        self._scheduler.start()
         try:
             await cancel_on(self._stopping, self._ensure_topics())
             failures = 0
@@ -178,7 +180,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     words = str(error) if of_database else explain(error, self._settings)
                     await self._wait_out(words, failures)
         finally:
-            await self._scheduler.close()
+            await self._executor.close()
             await self._writer.close()
 
     async def _ensure_topics(self) -> None:
@@ -204,8 +206,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
-        self._settled.clear()
-        self._taken_over = None
         self._commits.went_back.clear()  # that is noticed, and put right by ``take_over``
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
@@ -230,16 +230,14 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._trouble = None
             await cancel_on(self._stopping, self._fetch_and_commit(kafka))
         finally:
-            await self._hand_over(set(self._assigned), self._settings.shutdown_timeout_s)
+            self._settled.clear()
+            await self._hand_over(self._settings.shutdown_timeout_s)
             self._kafka = None
-            self._joined = False
             if not await discard_consumer(kafka, LEAVE_TIMEOUT_S):
                 log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
 
     async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:
-        needed = (
-            self._fetch(kafka), self._commit_regularly(kafka), self._scheduler.watch(), self._went_back(),
-        )  # fmt: skip
+        needed = (self._fetch(kafka), self._commit_regularly(kafka), self._went_back())
         work = [asyncio.create_task(each) for each in needed]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -258,30 +256,34 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             # aiokafka fetches while it calls ``on_partitions_assigned``, so the place is decided here
             await self._settled.wait()
             self._fetch_otherwise.clear()
-            if self._taken_over is not self._assigned:
-                await cancel_on(self._fetch_otherwise, self._take_over(kafka, self._assigned))
+            self._scheduler.raise_fault()
+            if self._taken_over is not self._scheduler:
+                await cancel_on(self._fetch_otherwise, self._take_over(kafka))
                 continue
             try:
                 await cancel_on(self._fetch_otherwise, self._fetch_once(kafka))
             except UnicodeDecodeError:
-                await self._fetch_past_undecodable(kafka, self._assigned)
+                await self._fetch_past_undecodable(kafka)
 
-    async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
+    async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer) -> None:
+        scheduler = self._scheduler
+
         async def noted(partition: TopicPartition, end: int) -> bool:
             if self._commits.beyond({partition: end}):
                 await self._commits.commit(kafka, [partition])
-            return self._assigned is assigned and self._settled.is_set()
+            return self._scheduler is scheduler and self._settled.is_set()
 
-        await fetch_one_by_one(kafka, self._scheduler, assigned, self._options.poll_records, noted)
+        await fetch_one_by_one(kafka, scheduler, self._assigned, self._options.poll_records, noted)
 
-    async def _take_over(self, kafka: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
+    async def _take_over(self, kafka: AIOKafkaConsumer) -> None:
+        assigned, scheduler = self._assigned, self._scheduler
         try:
-            await self._commits.take_over(kafka, assigned)
+            await self._commits.take_over(kafka, assigned, scheduler.offsets)
         except COMMIT_TOO_LATE:
             log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(assigned))
             await asyncio.sleep(TOO_LATE_S)  # the group settles anew
             return
-        self._taken_over = assigned
+        self._taken_over = scheduler
 
     async def _fetch_once(self, kafka: AIOKafkaConsumer) -> None:
         if not self._held:
@@ -310,31 +312,27 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """aiokafka calls this when the group has settled; ``_fetch`` decides then where to begin."""
-        self._assigned = set(assigned)
-        self._joined = True
-        self._scheduler.offsets.assign(assigned)
+        self._assign(set(assigned))
         self._settled.set()
         self._on_paused_change()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """aiokafka calls this before it rejoins, and fetches nothing until it has."""
-        self._joined = False
+        """aiokafka calls this before it rejoins, with all partitions, and fetches nothing until it has."""
         self._settled.clear()
         self._fetch_otherwise.set()
-        await self._hand_over(set(revoked), HANDOVER_GRACE_S)
+        await self._hand_over(HANDOVER_GRACE_S)
 
-    async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
+    async def _hand_over(self, grace_s: float) -> None:
         self._held = {}
-        if not partitions:
+        if not self._assigned:
             return
-        await self._scheduler.revoke(partitions, grace_s)
+        await self._scheduler.close(grace_s)
         try:
-            await self._commit(partitions, last=True)
+            await self._commit(self._assigned, last=True)
         finally:
-            self._scheduler.forget(partitions)
-            self._commits.forget(partitions)
-            self._assigned = self._assigned - partitions
+            self._commits.forget()
+            self._assign(set())
 
     async def _commit_regularly(self, kafka: AIOKafkaConsumer) -> None:
         interval_s = self._options.commit_interval_s
@@ -349,9 +347,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     meaning="nothing ran for so long: a handler calls something that blocks instead of "
                     "awaiting it (asyncio.to_thread helps), or the process was frozen",
                 )
-            if self._joined:
-                await self._commit(set(self._assigned))
-            self._measures.take(kafka, self._assigned)
+            if self._settled.is_set():
+                await self._commit(self._assigned)
+            self._measures.take(kafka, self._assigned, self._scheduler.offsets)
             self._report()
 
     async def _commit(self, partitions: set[TopicPartition], *, last: bool = False) -> None:
@@ -389,7 +387,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _report(self) -> None:
         self._metrics.paused(unavailable=len(self._scheduler.down()), full=len(self._scheduler.paused()))
-        self._metrics.set("joined", self._joined)
+        self._metrics.set("joined", self._settled.is_set())
         self._metrics.set("paused_seconds", self._scheduler.down_for_s())
 
 

@@ -9,13 +9,11 @@ their own (``dingbridge/availability.py``).
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final
 
 import structlog
-from aiokafka import TopicPartition
 
 from dingbridge.availability import Availability, own_delay_s, spread_s
 from dingbridge.dingtalk.errors import ApiError
@@ -75,11 +73,6 @@ class Breaker:
     def name(self) -> str:
         """The dependency, for a person."""
         return " and ".join(sorted(self.dependency))
-
-    @property
-    def next(self) -> QueuedRecord | None:
-        """The record that is tried, or is the next one to be."""
-        return self.probe or next(chain(self.waiting, self.tried), None)
 
     def concerns(self, queued: QueuedRecord) -> bool:
         """Whether ``queued`` calls this dependency, as far as is known."""
@@ -178,16 +171,10 @@ class Breakers:
                 breaker.probe = None
                 self._try_next(breaker, 0 if breaker.waiting else delay(breaker.failures))
 
-    def drop(self, partitions: Collection[TopicPartition]) -> None:
-        """``partitions`` are being handed over."""
-        for breaker in tuple(self.open):
-            breaker.waiting = deque(one for one in breaker.waiting if one.partition not in partitions)
-            breaker.tried = deque(one for one in breaker.tried if one.partition not in partitions)
-            if breaker.probe is not None and breaker.probe.partition in partitions:
-                breaker.probe = None
-                self._try_next(breaker, delay(breaker.failures))
-            if breaker.next is None:
-                self._close(breaker)
+    def close(self) -> None:
+        """Nothing is tried any more."""
+        for breaker in self.open:
+            self._stop_timer(breaker)
 
     def _breaker(self, dependency: Dependency) -> Breaker:
         if dependency not in self._known:
@@ -258,7 +245,7 @@ class Breakers:
             dependency=breaker.name,
             after_s=round(time.monotonic() - (breaker.since or 0), 1),
         )
-        held = tuple(_held(breaker))
+        held = (*breaker.waiting, *breaker.tried)
         breaker.since, breaker.probe = None, None
         breaker.callers.clear()
         breaker.waiting.clear()
@@ -266,11 +253,6 @@ class Breakers:
         for queued in held:
             self._put(queued)
         self._on_change()
-
-
-def _held(breaker: Breaker) -> Iterator[QueuedRecord]:
-    yield from breaker.waiting
-    yield from breaker.tried
 
 
 def _failed_dependency(error: BaseException | None, asked: Dependency) -> Dependency:

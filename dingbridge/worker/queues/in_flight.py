@@ -73,7 +73,7 @@ def words_of(consumer: str, queued: QueuedRecord) -> dict[str, str | int | None]
 
 def _record(queued: QueuedRecord, running: bool, paused: bool) -> dict[str, Any]:
     event, trouble = queued.event, queued.trouble
-    again = None if trouble is None else trouble.next_attempt_at
+    again = None if queued.timer is None else time.time() - time.monotonic() + queued.timer.when()
     state = "running" if running else "paused" if paused else "retrying" if again is not None else "queued"
     return {
         "topic": queued.partition.topic,

@@ -6,9 +6,7 @@ offset may be committed.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-
-from aiokafka import TopicPartition
+from collections.abc import Hashable, Iterator, Sequence
 
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
@@ -29,17 +27,12 @@ class KeyQueues:
         queue.append(queued)
         return None
 
-    def head(self, key: Hashable) -> QueuedRecord | None:
-        """The record of ``key`` that may be worked on now, if any."""
-        queue = self._queues.get(key)
-        return queue[0] if queue else None
-
     def from_head(self, head: QueuedRecord) -> Iterator[QueuedRecord]:
         """The records of the queue that ``head`` leads, ``head`` first."""
         return iter(self._queues[head.key])
 
     def remove(self, records: Sequence[QueuedRecord]) -> QueuedRecord | None:
-        """Remove finished or dropped ``records`` of one key. Returns the new head of its queue, if any."""
+        """Remove finished ``records`` of one key. Returns the new head of its queue, if any."""
         key = records[0].key
         queue = self._queues[key]
         for queued in records:
@@ -48,28 +41,3 @@ class KeyQueues:
             return queue[0]
         del self._queues[key]
         return None
-
-    def revoke(
-        self, partitions: set[TopicPartition], stays: Callable[[QueuedRecord], bool]
-    ) -> tuple[list[QueuedRecord], list[QueuedRecord]]:
-        """Remove all records of ``partitions`` except those that stay, and whatever stands behind a removed
-        one. Returns the removed ones, and the new heads, which may be worked on now."""
-        gone: list[QueuedRecord] = []
-        heads: list[QueuedRecord] = []
-        for key, queue in list(self._queues.items()):
-            if not any(queued.partition in partitions for queued in queue):
-                continue
-            head = queue[0]
-            kept: deque[QueuedRecord] = deque()
-            cut = False
-            for queued in queue:
-                ours = queued.partition in partitions
-                cut = cut or (ours and not stays(queued))
-                (gone if ours and cut else kept).append(queued)
-            if not kept:
-                del self._queues[key]
-                continue
-            self._queues[key] = kept
-            if kept[0] is not head:
-                heads.append(kept[0])
-        return gone, heads

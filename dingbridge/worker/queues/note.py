@@ -17,7 +17,7 @@ MOST_NOTED: Final = 80
 
 @dataclass(slots=True)
 class Trouble:
-    """The failures of a record so far. Times are of ``time.monotonic``, but for ``next_attempt_at``."""
+    """The failures of a record so far. Times are of ``time.monotonic``."""
 
     attempts: int = 0
     """Attempts that failed."""
@@ -29,8 +29,6 @@ class Trouble:
     """When a dependency failed for it last."""
     failed_asking: frozenset[str] = frozenset()
     """The dependencies that this attempt had called."""
-    next_attempt_at: float | None = None
-    """When it is tried again, epoch s; None unless it waits for that."""
     outcome: str = ""
     """How its last attempt failed; empty before the first, and after a retry that made progress."""
     error: str = ""

@@ -1,13 +1,14 @@
 """Which offset of each partition may be committed, and which partitions hold so much that fetching pauses.
 
 Pure bookkeeping, no I/O, no clock. A partition's *committable offset* is the one below which every record is
-finished. The order in which records are worked on is in ``key_queue.py``.
+finished. ``key_queue.py`` has the order in which records are worked on. Each assignment has a tracker of its
+own: a rebalance begins with a new one.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from itertools import takewhile
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -41,26 +42,9 @@ SLACK = 1_024
 """A window is compacted when more than half of its entries, and this many, are finished."""
 
 
-class State(Enum):
-    """The state of a queued record."""
-
-    WAITING = auto()
-    """It waits for its turn or its next attempt, or is being worked on."""
-
-    FINISHED = auto()
-    """Handled, or in the dead letters, durably: its offset may be committed."""
-
-    DROPPED = auto()
-    """The record will not be finished here, since the partition goes to another member."""
-
-
-WAITING, FINISHED, DROPPED = State.WAITING, State.FINISHED, State.DROPPED
-
-
 @dataclass(slots=True, eq=False)
 class QueuedRecord:
-    """One fetched record. ``record``, ``delivery`` and ``event`` are released when it is finished or
-    dropped."""
+    """One fetched record. ``record``, ``delivery`` and ``event`` are released when it is finished."""
 
     partition: TopicPartition
     offset: int
@@ -70,7 +54,10 @@ class QueuedRecord:
     record: ConsumerRecord | None = None
     fetched_at: float = 0
     """When it was fetched, epoch s."""
-    state: State = WAITING
+    finished: bool = False
+    """Handled, or in the dead letters, durably: its offset may be committed."""
+    timer: asyncio.TimerHandle | None = None
+    """Fires when it is tried again; None unless it waits for that."""
     delivery: Delivery | None = None
     event: Event | None = None
     known: bool | None = None
@@ -120,32 +107,24 @@ class _Window:
         """How many are finished and cannot be committed yet."""
         return self.added - self.entries[0].number - self.unfinished if self.entries else 0
 
-    def release(self, queued: QueuedRecord) -> None:
-        self.unfinished -= 1
-        self.size -= queued.size
-        queued.record = queued.event = queued.delivery = None
-
 
 class OffsetTracker:
-    """The windows of the partitions that this member holds."""
+    """The windows of one assignment's ``partitions``."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, partitions: Iterable[TopicPartition] = ()) -> None:
         self._limits = limits or Limits()
         self._windows: dict[TopicPartition, _Window] = {}
         self._noted: dict[TopicPartition, Mapping[int, Attempts]] = {}
-        self._assigned: set[TopicPartition] = set()
+        self.careful_to: dict[TopicPartition, int] = {}
+        """Records below this offset may have ended a process: they are tried alone first."""
+        self._assigned = set(partitions)
         self._full: set[TopicPartition] = set()
-        self._records = self._limits.records
-        self._size = self._limits.size
         self.full_changes = 0
         """Grows whenever a partition becomes full or is no longer."""
-
-    def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Give ``partitions`` their share of the limits."""
-        self._assigned.update(partitions)
         self._share_out()
 
     def _share_out(self) -> None:
+        """Give each partition its share of the limits."""
         partitions = max(1, len(self._assigned))
         self._records = max(self._limits.records_floor, self._limits.records // partitions)
         self._size = max(1, self._limits.size // partitions)
@@ -172,40 +151,28 @@ class OffsetTracker:
             self._update_full(window)
 
     def _open(self, first: QueuedRecord) -> _Window:
-        self.assign((first.partition,))
+        self._assigned.add(first.partition)
+        self._share_out()
         self._full.discard(first.partition)
         window = self._windows[first.partition] = _Window(first.partition, first.offset)
         return window
 
     def finish(self, queued: QueuedRecord) -> None:
         """``queued`` is handled, or in the dead letters, durably."""
-        queued.state = FINISHED
+        queued.finished = True
         window = queued.window
         if window is None:
             return
-        window.release(queued)
+        window.unfinished -= 1
+        window.size -= queued.size
+        queued.record = queued.event = queued.delivery = None
         entries = window.entries
-        while entries and entries[0].state is FINISHED:
+        while entries and entries[0].finished:
             entries.popleft()
         if len(entries) > 2 * window.unfinished + SLACK:
-            window.entries = deque(entry for entry in entries if entry.state is not FINISHED)
+            window.entries = deque(entry for entry in entries if not entry.finished)
         if window.full or window.uncommittable >= self._limits.window:
             self._update_full(window)
-
-    def drop(self, queued: QueuedRecord) -> None:
-        """``queued`` will not be finished here, so neither its offset nor a later one is committed here."""
-        queued.state = DROPPED
-        if queued.window is not None:
-            queued.window.release(queued)
-
-    def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        """The partitions are another member's now."""
-        for partition in partitions:
-            self._windows.pop(partition, None)
-            self._noted.pop(partition, None)
-            self._full.discard(partition)
-            self._assigned.discard(partition)
-        self._share_out()
 
     def next_offset(self, partition: TopicPartition) -> int | None:
         """Offset behind the last record; None before the first."""
@@ -217,27 +184,25 @@ class OffsetTracker:
         window = self._windows.get(partition)
         return None if window is None else window.committable
 
-    def overtaken(self, partition: TopicPartition, running: Collection[QueuedRecord]) -> list[QueuedRecord]:
-        """The records that wait while a later one of ``partition`` was begun, up to the first that failed: a
-        commit needs them, and whoever reads from there would repeat the later ones."""
-        window = self._windows.get(partition)
-        if window is None:
-            return []
-        entries = list(window.entries)
-        untouched = window.next_offset - 1
-        while entries and entries[-1].offset == untouched and entries[-1].state is WAITING:
-            if entries[-1] in running:
-                break
-            untouched = entries.pop().offset - 1
-        waiting = (one for one in entries if one.state is WAITING and one not in running)
-        return list(takewhile(lambda one: one.trouble is None, waiting))
+    def overtaken(self, running: Collection[QueuedRecord]) -> Iterator[QueuedRecord]:
+        """The records that wait while a later one of their partition was begun, up to the first that failed.
+        A commit needs them, and whoever reads from there would repeat the later ones."""
+        for window in self._windows.values():
+            entries = list(window.entries)
+            untouched = window.next_offset - 1
+            while entries and entries[-1].offset == untouched and not entries[-1].finished:
+                if entries[-1] in running:
+                    break
+                untouched = entries.pop().offset - 1
+            waiting = (one for one in entries if not one.finished and one not in running)
+            yield from takewhile(lambda one: one.trouble is None, waiting)
 
     def failed(self, partition: TopicPartition) -> Iterator[tuple[int, Attempts]]:
         """The unfinished records of ``partition`` that failed, by offset."""
         window = self._windows.get(partition)
         for queued in window.entries if window is not None else ():
             trouble = queued.trouble
-            if trouble is None or queued.state is FINISHED:
+            if trouble is None or queued.finished:
                 continue
             if trouble.attempts or trouble.own_failures or trouble.deaths:
                 yield queued.offset, Attempts.of(trouble)
@@ -255,7 +220,7 @@ class OffsetTracker:
         """All records fetched and not finished."""
         for window in self._windows.values():
             for queued in window.entries:
-                if queued.state is WAITING:
+                if not queued.finished:
                     yield queued
 
     def oldest(self) -> Iterator[QueuedRecord]:

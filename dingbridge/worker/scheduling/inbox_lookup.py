@@ -11,7 +11,7 @@ from dingbridge.events.event import Event
 from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.queues.key_queue import KeyQueues
-from dingbridge.worker.queues.offset_tracker import WAITING, QueuedRecord
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.scheduling.together import MOST_TOGETHER, Together
 
 
@@ -44,7 +44,7 @@ class InboxLookup:
         found = {one: None for one in self._queues.from_head(head) if one.known is None}
         while self._unasked and len(found) < MOST_TOGETHER:
             queued = self._unasked.popleft()
-            if queued.state is WAITING and queued.known is None:
+            if not queued.finished and queued.known is None:
                 found[queued] = None
         return list(found)[:MOST_TOGETHER]
 
@@ -57,5 +57,5 @@ class InboxLookup:
             queued.known = False
         for queued, outcome in zip(readable, outcomes, strict=True):
             queued.known = outcome is not None
-            if outcome is not None and outcome.failure is not None and queued.state is WAITING:
+            if outcome is not None and outcome.failure is not None and not queued.finished:
                 queued.failure = outcome.failure

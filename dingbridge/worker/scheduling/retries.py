@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 
 import structlog
-from aiokafka import TopicPartition
 
 from dingbridge.availability import is_given_up
 from dingbridge.dingtalk.errors import ApiError
@@ -17,22 +16,16 @@ from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.outcomes import Failure, own_words
 from dingbridge.worker.queues.breaker import DATABASE, HANDLER, SETTINGS, Breakers, Dependency
 from dingbridge.worker.queues.in_flight import words_of
-from dingbridge.worker.queues.offset_tracker import DROPPED, QueuedRecord
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
 log = structlog.get_logger(__name__)
 
 
 class Retries:
-    """``put`` queues a record for a runner; ``closing`` are the partitions that are being handed over."""
+    """``put`` queues a record to be worked on."""
 
-    def __init__(
-        self,
-        consumer: Consumer,
-        breakers: Breakers,
-        put: Callable[[QueuedRecord], None],
-        closing: Collection[TopicPartition],
-    ) -> None:
-        self._consumer, self._breakers, self._put, self._closing = consumer, breakers, put, closing
+    def __init__(self, consumer: Consumer, breakers: Breakers, put: Callable[[QueuedRecord], None]) -> None:
+        self._consumer, self._breakers, self._put = consumer, breakers, put
         self._package = type(consumer).__module__.split(".")[0]
         self._words = partial(words_of, consumer.name)
         self._answered = HANDLER | SETTINGS | (DATABASE if consumer.uses_database else frozenset())
@@ -70,8 +63,6 @@ class Retries:
         return Failure.of(error, self._package, max(1, trouble.attempts + trouble.own_failures))
 
     def _later(self, queued: QueuedRecord, outcome: Outcome) -> None:
-        if queued.partition in self._closing:
-            return
         consumer, trouble = self._consumer, queued.troubled
         wait = outcome.after
         if wait is None:
@@ -90,8 +81,6 @@ class Retries:
     ) -> None:
         """A dependency failed, perhaps not because of ``queued``. The record waits, alone or for the
         dependency, or is given up."""
-        if queued.partition in self._closing or queued.state is DROPPED:
-            return
         trouble = queued.troubled
         trouble.outcome, trouble.error = "unavailable", error_location(error, self._package)
         own_before = trouble.own_failures
@@ -116,9 +105,8 @@ class Retries:
         )
 
     def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
-        queued.troubled.next_attempt_at = time.time() + wait_s
-        asyncio.get_running_loop().call_later(wait_s, self._put_again, queued)
+        queued.timer = asyncio.get_running_loop().call_later(wait_s, self._put_again, queued)
 
     def _put_again(self, queued: QueuedRecord) -> None:
-        queued.troubled.next_attempt_at = None
+        queued.timer = None
         self._put(queued)

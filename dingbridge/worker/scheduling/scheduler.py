@@ -1,11 +1,13 @@
-"""Works on fetched records until they are finished: runs the heads of key queues, retries, gives up, waits.
+"""Works on the records of one assignment until they are finished: runs the heads of key queues, retries,
+gives up, waits. A rebalance closes the scheduler, and the next assignment begins with a new one.
 
 Knows records and partitions but does not fetch or commit: ``worker.py`` and ``commits.py`` do, and ask here
 which partitions to pause (``paused``) and how far to commit (``offsets``). What one attempt is: see
 ``executor.py``.
 
-A failing key waits by a timer while its queue stands still, so waiting costs no runner. While a dependency is
-down, records wait at its breaker (``breaker.py``).
+The state of a record is kept once. It waits in its key's queue; as the head of that it is ready, running
+(``_turns``), waiting for its next attempt (``QueuedRecord.timer``), or held by a breaker (``breaker.py``);
+then it is ``finished``. Waiting costs no task.
 """
 
 import asyncio
@@ -13,42 +15,62 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.error_location import error_location
-from dingbridge.events.event import Event
+from dingbridge.events.event import Event, NotAnEvent
+from dingbridge.tasks import raise_ended
 from dingbridge.worker.attempts.executor import Executor, Outcome, classify
-from dingbridge.worker.attempts.watchdog import TooLong, Turn
+from dingbridge.worker.attempts.watchdog import CANCEL_GRACE_S, TooLong, Turn
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letters import DeadLetters
+from dingbridge.worker.dead_letters import LARGEST_BYTES, TOO_LARGE, DeadLetters, in_place, record_size
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import DependencyUnavailable, Failure
 from dingbridge.worker.queues.breaker import DEAD_LETTERS, HANDLER, Breakers
 from dingbridge.worker.queues.in_flight import describe, words_of
 from dingbridge.worker.queues.key_queue import KeyQueues
-from dingbridge.worker.queues.offset_tracker import DROPPED, WAITING, OffsetTracker, QueuedRecord
+from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord
 from dingbridge.worker.scheduling.inbox_lookup import InboxLookup
-from dingbridge.worker.scheduling.intake import Intake
 from dingbridge.worker.scheduling.retries import Retries
-from dingbridge.worker.scheduling.runners import Runners
 from dingbridge.worker.scheduling.together import Together
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
 
-CANCEL_TIMEOUT_S = 10
+CANCEL_TIMEOUT_S: Final = CANCEL_GRACE_S + 1
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
+
+TURN_S: Final = 0.01
+"""How long handlers that wait for nothing may run before the event loop has a turn, in s."""
+
+RECORD_OVERHEAD: Final = 400
+"""About how much memory a queued record takes beside key, value and headers, in bytes."""
+
+MOST_DEATHS: Final = 3
+"""How often a process may die while a record runs alone before the record is given up."""
+
+ENDED_ITS_PROCESS: Final = Failure.of(
+    NotAnEvent(
+        f"its process died {MOST_DEATHS} times while this record alone was handled, or did not answer Kafka "
+        "any more; look for what blocks, or for too much memory"
+    ),
+    "dingbridge",
+    MOST_DEATHS,
+)
 
 
 class Scheduler:
-    """Works on up to ``consumer.concurrency`` keys at the same time. ``on_paused_change`` is called when
-    ``paused()`` or ``down()`` may have changed. Programs other than the bridge write to
-    ``foreign_topics``."""
+    """Works on up to ``consumer.concurrency`` keys at the same time.
+
+    ``on_change`` is called when ``paused()`` or ``down()`` may have changed, or ``raise_fault`` would raise.
+    Programs other than the bridge write to ``foreign_topics``.
+    """
 
     def __init__(
         self,
@@ -57,7 +79,7 @@ class Scheduler:
         dead_letters: DeadLetters,
         offsets: OffsetTracker,
         metrics: WorkerMetrics,
-        on_paused_change: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
         foreign_topics: Collection[str] = (),
     ) -> None:
         self.offsets = offsets
@@ -65,41 +87,59 @@ class Scheduler:
         """Awaited before such an attempt, to note it for the next member."""
         self._queues = KeyQueues()
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
-        self._metrics, self._on_paused_change = metrics, on_paused_change
+        self._metrics, self._on_change = metrics, on_change
         self._together = Together(consumer, foreign_topics)
-        self._package = type(consumer).__module__.split(".")[0]
         self._words = partial(words_of, consumer.name)
-        count = max(1, consumer.concurrency)
-        self._runners = Runners(count, self._work, self._stuck, executor.watchdog)
-        self._put = self._runners.put
-        self._running: dict[QueuedRecord, Turn] = {}
-        self._closing: set[TopicPartition] = set()
-        self._breakers = Breakers(self._put, on_paused_change, self._package)
-        self._retries = Retries(consumer, self._breakers, self._put, self._closing)
-        self._ended = asyncio.Event()
+        self._count = max(1, consumer.concurrency)
+        self._ready: deque[QueuedRecord] = deque()
+        self._careful: deque[QueuedRecord] = deque()  # ready, too: each runs alone, before all others
+        self._turns: dict[Turn, list[QueuedRecord]] = {}  # what each task works on now
+        self._alone = False  # a careful one runs
+        self._last: set[QueuedRecord] | None = None  # at a handover: what may still be begun
+        self._closed = False
+        self._ended: asyncio.Task[Any] | None = None  # the task that ended by a fault of ours
+        package = type(consumer).__module__.split(".")[0]
+        self._breakers = Breakers(self._put, on_change, package)
+        self._retries = Retries(consumer, self._breakers, self._put)
         self._full_changes = offsets.full_changes
         self._lookup = InboxLookup(executor, self._together, self._queues)
-        lookup = self._lookup if executor.asks_inbox_first else None
-        self._intake = Intake(offsets, self._queues, self._together, self._put, lookup)
-        self.careful_to = self._intake.careful_to
 
-    def start(self) -> None:
-        self._runners.start()
-
-    async def watch(self) -> None:
-        """Raises ``TaskEnded`` when a runner has ended before ``close``."""
-        await self._runners.watch()
-
-    async def close(self) -> None:
-        """End the runners; call ``revoke`` first. A runner is left behind if its handler ignores being
-        cancelled."""
-        await self._runners.close()
-        await self._executor.close()
+    def raise_fault(self) -> None:
+        """Raises ``TaskEnded`` when a task has ended by itself: its record would wait for ever."""
+        if self._ended is not None:
+            raise_ended(self._ended)
 
     def add(self, records: Sequence[ConsumerRecord], failure: Failure | None = None) -> None:
-        """Queue records of one partition, as fetched; with ``failure``, to be given up for it."""
-        self._intake.add(records, failure)
+        """Queue records of one partition, as fetched; with ``failure``, to be given up for it. Of one that is
+        larger than any of ours only its place is kept: few bytes unpack to hundreds of MiB."""
+        if not records:
+            return
+        now, offsets, queues, asks = time.time(), self.offsets, self._queues, self._executor.asks_inbox_first
+        partition = TopicPartition(records[0].topic, records[0].partition)
+        careful_to = offsets.careful_to.get(partition, 0)
+        for record in records:
+            size = record_size(record)
+            key = partition if record.key is None else record.key
+            queued = QueuedRecord(partition, record.offset, key, RECORD_OVERHEAD + size, record, now)
+            if failure is not None or size > LARGEST_BYTES:
+                queued.delivery, queued.failure = Delivery.of(record), failure
+                if size > LARGEST_BYTES:
+                    queued.record, queued.failure = in_place(record), TOO_LARGE
+                    queued.size = RECORD_OVERHEAD + record_size(queued.record)
+            offsets.add(queued)
+            if record.offset < careful_to:
+                self._be_careful(queued)
+            if asks:
+                self._lookup.add(queued)
+            if queues.add(queued) is not None:
+                self._put(queued)
         self._report_full()
+
+    def _be_careful(self, queued: QueuedRecord) -> None:
+        if queued.trouble is not None and queued.trouble.deaths >= MOST_DEATHS:
+            self._together.decode(queued)
+            queued.failure = ENDED_ITS_PROCESS
+        queued.careful = queued.failure is None
 
     def paused(self) -> set[TopicPartition]:
         """Partitions that must not be fetched now, since they hold so much."""
@@ -115,67 +155,104 @@ class Scheduler:
 
     def in_flight(self) -> dict[str, Any]:
         """What is fetched and not finished, for a person: see ``queues/in_flight.py``."""
-        return describe(self._consumer.name, self.offsets.unfinished(), self._running, self._breakers.open)
+        return describe(self._consumer.name, self.offsets.unfinished(), self._running(), self._breakers.open)
 
-    async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
-        """Let finish within ``grace_s`` what runs for ``partitions`` and what waits before it; drop the rest.
+    def _running(self) -> set[QueuedRecord]:
+        return {queued for records in self._turns.values() for queued in records}
 
-        Afterwards their committable offsets stand still: commit them, then call ``forget``.
-        """
-        self._closing |= partitions
+    async def close(self, grace_s: float = 0) -> None:
+        """Let finish within ``grace_s`` what runs and what waits before it; begin nothing else. Afterwards
+        the committable offsets stand still. A task is left behind if its handler ignores being cancelled."""
+        running = self._running()
         # while a dependency is down, what waits would not finish
-        overtaken = deque(
-            queued
-            for partition in (() if self._breakers.open else partitions)
-            for queued in self.offsets.overtaken(partition, self._running)
-        )
-        self._breakers.drop(partitions)
-        stays = {*overtaken, *self._running}
-        dropped, heads = self._queues.revoke(partitions, stays.__contains__)
-        for queued in dropped:
-            self.offsets.drop(queued)
-        for head in heads:
-            self._put(head)
-        await self._wait_ended(partitions, grace_s, overtaken)
-        for queued in overtaken:
-            if queued not in self._running and self._drop([queued]):
-                self._put_head(queued)
-        for queued, turn in tuple(self._running.items()):
-            if queued.partition in partitions:
+        overtaken = () if self._breakers.open else self.offsets.overtaken(running)
+        self._last = running.union(overtaken)
+        self._ready = deque(filter(self._last.__contains__, self._ready))
+        self._careful = deque(filter(self._last.__contains__, self._careful))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while tasks := self._tasks():
+                    await asyncio.wait(tasks)
+        self._closed = True
+        self._breakers.close()
+        for queued in self.offsets.unfinished():
+            if queued.timer is not None:
+                queued.timer.cancel()
+        for turn, records in self._turns.items():
+            for queued in records:
                 log.warning("consumer.abandoned", **self._words(queued), after_s=grace_s)
-                turn.cut()
-        await self._wait_ended(partitions, CANCEL_TIMEOUT_S, deque())
-        for queued in [one for one in self._running if one.partition in partitions]:
-            self._running.pop(queued)
-            self._drop([queued])
-            self._put_head(queued)
+            turn.cut()
+        if tasks := self._tasks():
+            await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT_S)
 
-    def forget(self, partitions: set[TopicPartition]) -> None:
-        """``partitions`` are no longer ours; they may come back at any time."""
-        self.offsets.forget(partitions)
-        self._closing -= partitions
-        for partition in partitions:
-            self.careful_to.pop(partition, None)
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        return [turn.task for turn in self._turns if turn.task is not None]
 
-    async def _wait_ended(
-        self, partitions: set[TopicPartition], timeout_s: float, waiting: deque[QueuedRecord]
-    ) -> None:
-        """Wait until nothing runs for ``partitions``, and ``waiting``, which shrinks, is finished."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    while waiting and waiting[0].state is not WAITING:
-                        waiting.popleft()
-                    if not waiting and all(one.partition not in partitions for one in self._running):
-                        return
-                    self._ended.clear()
-                    await self._ended.wait()
-        except TimeoutError:
+    def _put(self, queued: QueuedRecord | None) -> None:
+        """``queued``, if any, may be worked on now."""
+        if queued is None or self._closed or (self._last is not None and queued not in self._last):
             return
+        (self._careful if queued.careful else self._ready).append(queued)
+        if len(self._turns) < self._count:
+            self._begin_turns()
+
+    def _may_begin(self) -> int:
+        """How many records may be begun now."""
+        if self._closed or self._alone:
+            return 0
+        if self._careful:
+            return not any(self._turns.values())
+        return len(self._ready)
+
+    def _begin_turns(self) -> None:
+        for _ in range(min(self._count - len(self._turns), self._may_begin())):
+            turn = Turn(self._executor.watchdog, self._stuck)
+            turn.task = asyncio.create_task(self._run(turn), name="that works on events")
+            turn.task.add_done_callback(partial(self._turn_ended, turn))
+            self._turns[turn] = []
+            self._executor.watchdog.turns.add(turn)
+
+    async def _run(self, turn: Turn) -> None:
+        """Work on one record after the other while any is ready."""
+        began = time.monotonic()
+        while self._may_begin():
+            if time.monotonic() - began > TURN_S:
+                await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
+                began = time.monotonic()
+                continue
+            head = (self._careful or self._ready).popleft()
+            self._alone = head.careful
+            await self._work(turn, head)
+            if self._alone:
+                self._alone = False
+                self._begin_turns()
+
+    def _turn_ended(self, turn: Turn, task: asyncio.Task[Any]) -> None:
+        self._executor.watchdog.turns.discard(turn)
+        failed = task.cancelled() or task.exception() is not None
+        if self._turns.pop(turn, None) is None or self._closed:
+            return
+        if failed:
+            self._ended = task
+            self._on_change()
+        self._begin_turns()
+
+    def _stuck(self, turn: Turn) -> None:
+        """The handler of ``turn`` ignores being cancelled: go on with its records without it."""
+        records = self._turns.pop(turn, [])
+        if not records or self._closed:
+            return
+        self._alone = False
+        for queued in records:
+            self._survived(queued)
+        error = TooLong(turn.half, self._consumer.handler_timeout_s)
+        if len(records) > 1 or self._retries.settle(records[0], classify(error)):
+            self._put(records[0])
+        self._begin_turns()
 
     async def _work(self, turn: Turn, head: QueuedRecord) -> None:
         """Make one attempt at ``head``, with the records behind it that share its fetch."""
-        if head.state is not WAITING:
+        if head.finished:
             return
         if head.event is None and head.failure is None:
             unreadable = self._together.decode(head)
@@ -183,85 +260,40 @@ class Scheduler:
                 head.failure = self._retries.failure(head, unreadable)
         if self._breakers.open and self._breakers.must_wait(head):
             return
-        records = [head]
-        self._running[head] = turn
+        records = self._turns[turn] = [head]
         try:
-            if (
-                head.known is None
-                and head.failure is None
-                and (self._executor.asks_inbox_first or head.careful)
-            ):
-                await self._lookup.ask(head)
-            if head.careful and not head.known:
-                await self._note_attempt(head)
-            if self._together.shares and head.failure is None and not head.known:
-                records = self._together.first_of(self._queues.from_head(head))
-                self._running.update(dict.fromkeys(records, turn))
+            if head.failure is None:
+                if head.known is None and (self._executor.asks_inbox_first or head.careful):
+                    await self._lookup.ask(head)
+                if head.careful and not head.known:
+                    await self._note_attempt(head)
+                if self._together.shares and not head.known and self._last is None:
+                    records[:] = self._together.first_of(self._queues.from_head(head))
             await (self._step(turn, head) if len(records) == 1 else self._step_together(turn, records))
-        except asyncio.CancelledError:
-            if turn.stuck or self._runners.closed or not (turn.revoked or head.state is DROPPED):
-                raise
-        except Exception as error:  # a fault of ours must not end the runner, nor lose the record
-            self._fault(records, error)
+        except Exception as error:  # a fault of ours must not end the task, nor lose the record
+            if not self._closed:
+                self._fault(records, error)
         finally:
-            if not turn.stuck:
+            if turn in self._turns and not self._closed:
                 turn.restore()
-                self._after(records)
-
-    def _after(self, records: list[QueuedRecord]) -> None:
-        """``records`` are not worked on any more; a rebalance may have gone on without some before."""
-        records = [one for one in records if self._running.pop(one, None) is not None]
-        for one in records:
-            self._survived(one)
-        self._ended.set()
-        dropped = self._closing and self._drop([one for one in records if one.partition in self._closing])
-        if dropped or len(records) > 1:
-            self._put_head(records[0])
+                self._turns[turn] = []
+                for queued in records:
+                    self._survived(queued)
 
     def _survived(self, queued: QueuedRecord) -> None:
         """The process did not die in the attempt that was noted."""
-        if queued.noted and queued.state is WAITING:
+        if queued.noted and not queued.finished:
             queued.careful = queued.noted = False
             queued.troubled.deaths = 0
-
-    def _drop(self, records: list[QueuedRecord]) -> bool:
-        """Drop those of ``records`` that are not finished: their partitions are being handed over."""
-        gone = [one for one in records if one.state is WAITING]
-        for one in gone:
-            self.offsets.drop(one)
-        if gone:
-            self._queues.remove(gone)
-        return bool(gone)
-
-    def _put_head(self, of_key: QueuedRecord) -> None:
-        head = self._queues.head(of_key.key)
-        if head is not None and head not in self._running:
-            self._put(head)
-
-    def _stuck(self, turn: Turn) -> None:
-        """The handler of ``turn`` ignores being cancelled: go on with its records without it."""
-        records = [queued for queued, runs in self._running.items() if runs is turn]
-        error = TooLong(turn.half, self._consumer.handler_timeout_s)
-        for queued in records:
-            del self._running[queued]
-            self._survived(queued)
-        self._ended.set()
-        if len(records) == 1 and records[0].partition not in self._closing:
-            if self._retries.settle(records[0], classify(error)):
-                self._put(records[0])
-        elif records:
-            self._drop([one for one in records if one.partition in self._closing])
-            self._put_head(records[0])
 
     def _fault(self, records: list[QueuedRecord], error: Exception) -> None:
         head = records[0]
         if not isinstance(error, DependencyUnavailable):
             log.error("consumer.fault", **self._words(head), error=error_location(error, "consumers"))
-        if len(records) == 1:
-            was_given_up = head.failure is not None
-            self._retries.unavailable(head, error, HANDLER, None)
-            if head.failure is not None and not was_given_up:
-                self._put(head)
+        was_given_up = head.failure is not None
+        self._retries.unavailable(head, error, HANDLER, None)
+        if head.failure is not None and not was_given_up:
+            self._put(head)
 
     async def _note_attempt(self, head: QueuedRecord) -> None:
         """Note the attempt before it is made: if the process dies in it, the next member knows."""
@@ -281,14 +313,18 @@ class Scheduler:
         if outcome.kind == "partly":
             for queued in records:
                 queued.known = None
-            return
-        if outcome.kind not in ("done", "seen"):
+        elif outcome.kind not in ("done", "seen"):
             records[0].alone = True
+        else:
+            self._finish_together(records, outcome)
             return
+        self._put(records[0])
+
+    def _finish_together(self, records: list[QueuedRecord], outcome: Outcome) -> None:
         self._retries.worked(records[0], outcome)
         for queued in records:
             self._finish(queued, outcome.kind)
-        self._queues.remove(records)
+        self._put(self._queues.remove(records))
         self._report_full()
 
     async def _step(self, turn: Turn, queued: QueuedRecord) -> None:
@@ -324,7 +360,7 @@ class Scheduler:
         delivered = [(cast(Event, one.event), cast(Delivery, one.delivery)) for one in records]
         began = time.monotonic()
         outcome = await self._executor.attempt_together(delivered, number, turn)
-        if turn.stuck or first.state is DROPPED:  # others have gone on without it
+        if turn.stuck or self._closed:  # others go on without it
             raise asyncio.CancelledError
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
         if outcome.kind not in ("done", "seen"):
@@ -341,7 +377,7 @@ class Scheduler:
         except DependencyUnavailable as error:
             self._retries.unavailable(queued, error, DEAD_LETTERS, error.retry_after_s)
             return None
-        if queued.state is DROPPED:
+        if self._closed:
             return None
         self._breakers.worked(queued, DEAD_LETTERS)
         if ended == "dead":
@@ -358,4 +394,4 @@ class Scheduler:
     def _report_full(self) -> None:
         if self.offsets.full_changes != self._full_changes:
             self._full_changes = self.offsets.full_changes
-            self._on_paused_change()
+            self._on_change()

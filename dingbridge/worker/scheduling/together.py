@@ -1,6 +1,7 @@
 """Which waiting records are handled together: neighbours in a key queue whose events share a fetch."""
 
 from collections.abc import Collection, Hashable, Iterator
+from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -38,7 +39,9 @@ class Together:
             if record.value is None:
                 raise NotAnEvent("the record has no value")
             foreign = record.topic in self._foreign_topics
-            queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
+            sent = Sent(record.key, record.timestamp) if foreign else None
+            queued.delivery.again = partial(decode, record.value, sent)
+            queued.event = queued.delivery.again()
         except Exception as error:
             return error
         return None

@@ -26,6 +26,7 @@ from dingbridge.settings.database_url import in_memory, parse_database_url, tls_
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.outcomes import Reject
 from dingbridge.worker.store.errors import DatabaseDown, answered, translated
+from dingbridge.worker.store.sqlite_cursor import one_cursor
 from dingbridge.worker.store.transaction import FAILED, SAVEPOINTS, Transaction
 
 BUSY_TIMEOUT_MS = 10_000
@@ -337,6 +338,7 @@ def _set_up_sqlite(
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, record: Any) -> None:
         connection.isolation_level = None
+        connection.run_async(one_cursor)
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA foreign_keys=ON")

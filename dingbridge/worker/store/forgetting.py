@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import Table, delete, select
+
+from dingbridge.worker.store.transaction import Transaction
+
 _TELLING: Final = ("name", "mobile", "telephone", "email", "org_email")
 """Columns and fields whose values are one person's wherever they stand."""
 
@@ -55,6 +59,18 @@ class Forgotten:
             self.wanted or other.wanted,
             other.more,
         )
+
+
+async def forget_rows(tx: Transaction, person: Person, columns: Mapping[Table, str]) -> Forgotten:
+    """Delete the person's rows: ``columns`` has each table's column of the userid, beside its ``corp_id``.
+    Raises ``DatabaseDown``."""
+    deleted, texts = {}, frozenset[str]()
+    for table, column in columns.items():
+        theirs = (table.c.corp_id == person.corp_id, table.c[column] == person.userid)
+        for row in (await tx.execute(select(table).where(*theirs))).mappings():
+            texts |= texts_in({**row})
+        deleted[table.name] = (await tx.execute(delete(table).where(*theirs))).rowcount
+    return Forgotten(deleted, texts=texts)
 
 
 def texts_in(row: Mapping[str, Any]) -> frozenset[str]:

@@ -6,21 +6,19 @@ done. A migration that fails, or that leaves a column of the code missing, chang
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import structlog
 from sqlalchemy import MetaData
 
-from dingbridge.migrations.upgrade import Tables, bring_down, bring_up
+from dingbridge.migrations.upgrade import Tables, bring_up
 from dingbridge.worker.store import offsets, outbox  # noqa: F401 - their tables
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import translated
 from dingbridge.worker.store.inbox import metadata as tables
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 
 class WorkerTables:
@@ -42,22 +40,10 @@ async def migrate(database: Database, consumer: type[Tables]) -> None:
     same names, or that lacks a column of the code; ``DatabaseDown``; or the database's own error, with
     everything as it was before.
     """
-    before, now = await _alone(database, bring_up, consumer)
-    if before != now:
-        log.info("database.migrated", consumer=consumer.name or "every", before=before or "empty", now=now)
-
-
-async def migrate_down(database: Database, consumer: type[Tables], revision: str) -> str:
-    """Run the revisions of ``consumer`` above ``revision`` backwards; returns the one before. No consumer may
-    use the tables meanwhile. Raises ``MigrationError``, ``DatabaseDown``, or the database's own error, with
-    everything as it was before."""
-    return await _alone(database, bring_down, consumer, revision)
-
-
-async def _alone(database: Database, work: Callable[..., T], *values: Any) -> T:
-    """``work`` in one transaction that holds the lock of all who change tables."""
     # Alembic's ``op`` is one per process, and another migration could come between two of our statements
     async with _by_loop.setdefault(asyncio.get_running_loop(), asyncio.Lock()), database.transaction() as tx:
         await tx.lock_schema()
         with translated():
-            return await tx.connection.run_sync(work, *values)
+            before, now = await tx.connection.run_sync(bring_up, consumer)
+    if before != now:
+        log.info("database.migrated", consumer=consumer.name or "every", before=before or "empty", now=now)

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Table,
     bindparam,
     func,
-    inspect,
     select,
     update,
 )
@@ -92,14 +91,6 @@ async def register(database: Database, consumer: str) -> Registered:
         found = await tx.execute(select(consumers).where(consumers.c.consumer == consumer))
     one = found.one()
     return Registered(one.id, one.since)
-
-
-async def consumers_of(database: Database) -> frozenset[str]:
-    """The consumers that have worked with this database, installed here or not. Raises ``DatabaseDown``."""
-    async with database.reading() as connection:
-        if not await connection.run_sync(lambda sync: inspect(sync).has_table(consumers.name)):
-            return frozenset()
-        return frozenset(await connection.scalars(select(consumers.c.consumer)))
 
 
 async def keep_inbox(database: Database, consumer: str, needed: timedelta | None) -> timedelta | None:

@@ -1,14 +1,15 @@
 """The transaction that a handler writes in. Connections, and when it commits, are ``database.py``'s."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import ColumnElement, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dingbridge.worker.context import Context
+from dingbridge.errors import SettingsError
+from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.outcomes import Retry
 from dingbridge.worker.store.errors import translated
 
@@ -114,3 +115,26 @@ class Transaction:
         else:
             statement = statement.on_conflict_do_nothing(index_elements=list(key_columns))
         return int((await self.execute(statement)).rowcount)
+
+
+class _NoConnection:
+    def __getattr__(self, name: str) -> NoReturn:
+        raise SettingsError(
+            [
+                "the consumer has `uses_database = False`, and its handler asks for the database; remove "
+                "that line"
+            ]
+        )
+
+
+_NONE: Any = _NoConnection()
+
+
+def no_reader() -> Reader:
+    """For a consumer with ``uses_database = False``: each read raises ``SettingsError``."""
+    return Reader(lambda: _NONE.connect())
+
+
+def no_transaction(ctx: Context) -> Transaction:
+    """For such a consumer: each statement raises ``SettingsError``."""
+    return Transaction(_NONE, ctx)

@@ -1,12 +1,14 @@
 """A full sync: from nothing, over what no event told, and as a dry run; what it makes of the tables."""
 
+import itertools
+
 import pytest
 import structlog
 from sqlalchemy import select
 
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.address_sync.tables import entities, roles, user_roles, users
-from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
+from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.mirror.dry_run import dry_run
 from dingbridge.mirror.entities import COMPANY
 from tests.unit.address_sync.company import CORP, Company, event, events, listed, order
@@ -224,6 +226,42 @@ async def test_a_tree_that_changes_while_it_is_read_is_read_to_its_end(sync, com
         company.departments[4]["parent_id"] = 2
     await full(sync, company)
     assert await differences(sync, company) == []
+
+
+async def test_what_is_moved_below_a_department_that_was_listed_is_found(sync, company):
+    """With somebody in it of whom no event told."""
+    await first_full(sync, company)
+    company.hire("u900", dept_id_list=[5])
+    real = company.sub_departments
+
+    async def sub_departments(dept_id):
+        if dept_id == 2:  # the root, which is above it, was listed before
+            company.departments[4]["parent_id"] = 1
+        return await real(dept_id)
+
+    company.sub_departments = sub_departments
+    await full(sync, company)
+    assert await differences(sync, company) == []
+
+
+@pytest.mark.parametrize("answers", [2, 100])
+async def test_an_answer_without_a_list_of_departments_is_asked_for_again(sync, company, answers):
+    real, asked = company.sub_departments, []
+
+    async def sub_departments(dept_id):
+        if dept_id != 2:
+            return await real(dept_id)
+        asked.append(sync.consumer.clock())
+        return None if len(asked) <= answers else await real(dept_id)
+
+    company.sub_departments = sub_departments
+    with structlog.testing.capture_logs() as logs:
+        done = await full(sync, company)
+    assert done["run_ms"] is None
+    waited = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    assert waited == pytest.approx([2, 10, 60][:answers], abs=1)
+    believed = [one["dept_id"] for one in logs if one["event"] == "mirror.no_list_of_departments"]
+    assert (await differences(sync, company) == [], believed) == ((True, []) if answers < 4 else (False, [2]))
 
 
 # -- beside events
@@ -476,10 +514,11 @@ async def test_a_missing_right_to_list_roles_leaves_them_and_ends(sync, company)
     assert {role.name for role in await sync.rows(select(roles))} == {"财务", "人事"}
 
 
-async def test_without_the_one_call_that_counts_the_whole_company_is_read(sync, company):
-    def refused():
-        raise PermissionDenied("no permission", api="auth/scopes", errcode=60011)
-
-    company.before["auth/scopes"] = refused
+@pytest.mark.parametrize("answer", ["refused", "empty"])
+async def test_without_the_one_call_that_counts_the_whole_company_is_read(sync, company, answer):
+    if answer == "refused":
+        company.refused.add("auth/scopes")
+    else:
+        company.scope = []
     await full(sync, company)
     assert await differences(sync, company) == []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dingbridge.consumers.address_sync.check import _calls
 from dingbridge.consumers.address_sync.mapping import department_row, listed_state, roles_state, user_state
+from dingbridge.consumers.outbound import fields as outbound_fields
 from dingbridge.doctor.checks.platform import Known
 from tests.support.sizes import sized
 from tests.unit.address_sync.company import Company, listed
@@ -26,10 +27,15 @@ def test_every_field_of_a_user_has_its_column():
     assert state.role_names == {7: {"name": "财务", "group_name": "职务", "deleted_at": None}}
 
 
-def test_a_date_is_the_day_that_it_is_in_china():
-    """DingTalk sends midnight in China, which is still the day before in UTC."""
-    midnight = datetime(2024, 3, 1, tzinfo=timezone(timedelta(hours=8)))
-    assert user_state({"hired_date": int(midnight.timestamp()) * 1000}).row["hired_at"] == date(2024, 3, 1)
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2024-03-01", 8), ("1988-06-01", 9), ("1988-12-01", 8), ("1992-06-01", 8)]
+)
+def test_a_date_is_the_day_that_it_is_in_china(day, hours):
+    """DingTalk sends midnight in China, which had summer time from 1986 to 1991."""
+    midnight = datetime.fromisoformat(day).replace(tzinfo=timezone(timedelta(hours=hours)))
+    hired = int(midnight.timestamp()) * 1000
+    assert user_state({"hired_date": hired}).row["hired_at"] == date.fromisoformat(day)
+    assert outbound_fields._midnight_ms(day) == hired
 
 
 def test_what_is_absent_is_null_and_what_is_empty_is_empty():

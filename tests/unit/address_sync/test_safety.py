@@ -90,7 +90,8 @@ async def test_a_smaller_scope_or_a_refused_department_marks_nobody(sync, compan
     assert await current(sync) == before - {gone}
     assert (await sync.rows(select(users.c.name).where(users.c.userid == "u001")))[0].name == "改名"
     assert not await sync.rows(select(departments).where(departments.c.deleted_at.is_not(None)))
-    assert await in_state(sync, "refused") == {("department", "4"), ("user", "u002")}
+    refused = {("department", "4"), ("listing", "4"), ("user", "u002")}
+    assert await in_state(sync, "refused") == refused
 
 
 async def test_fewer_listed_than_there_are_marks_nobody_and_reads_all(sync, company):

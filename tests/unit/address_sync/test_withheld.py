@@ -5,11 +5,12 @@ import pytest_asyncio
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge.consumers.address_sync.tables import users
-from tests.unit.address_sync.company import event
+from dingbridge.consumers.address_sync.tables import user_roles, users
+from dingbridge.mirror.dry_run import dry_run
+from tests.unit.address_sync.company import CORP, event
 from tests.unit.address_sync.syncing import differences, first_full, full, in_state, passes
 
-RIGHTS = ("mobile", "job_number")
+RIGHTS = ("mobile", "job_number", "role_list")
 
 
 @pytest_asyncio.fixture
@@ -37,9 +38,13 @@ async def column(sync, name):
     return {row.userid: row[1] for row in await sync.rows(select(users.c.userid, users.c[name]))}
 
 
+async def roles_of_people(sync):
+    return {tuple(row) for row in await sync.rows(select(user_roles.c.userid, user_roles.c.role_id))}
+
+
 @pytest.mark.parametrize("told", ["edits", "a full sync"])
 async def test_a_withdrawn_right_empties_nothing_and_is_reported(shown, company, told):
-    before = await column(shown, "mobile")
+    before, had = await column(shown, "mobile"), await roles_of_people(shown)
     withdraw(company)
     with capture_logs() as logs:
         if told == "edits":
@@ -49,9 +54,11 @@ async def test_a_withdrawn_right_empties_nothing_and_is_reported(shown, company,
             await passes(shown, 3 * 86_400)
         else:
             await full(shown, company, within_s=7200)
-    assert await column(shown, "mobile") == before
+    assert (await column(shown, "mobile"), await roles_of_people(shown)) == (before, had)
     kept = [one["field"] for one in logs if one["event"] == "mirror.field_withheld"]
-    assert sorted(kept) == sorted(RIGHTS)
+    assert sorted(kept) == ["job_number", "mobile", "roles"]
+    again = [one async for one in dry_run(shown.consumer.engine, shown.database, company, CORP)]
+    assert {name for one in again for name in one.fields} <= {"name"}
     first = list(company.users)[:3]
     assert {("user", one) for one in first} <= await in_state(shown, "withheld")
     changed = company.users[first[0]]
@@ -88,6 +95,13 @@ async def test_nothing_is_kept_of_whoever_had_the_userid_before(shown, company):
     await shown.deliver(event("user_add_org", "u001"))
     await passes(shown, 1)
     assert (await column(shown, "mobile"))["u001"] is None
+
+
+async def test_the_last_role_of_somebody_goes_within_seconds(shown, company):
+    del company.users["u000"]["role_list"]
+    await shown.deliver(event("label_user_change", "u000"))
+    await passes(shown, 10)
+    assert "u000" not in {userid for userid, _ in await roles_of_people(shown)}
 
 
 @pytest.mark.parametrize("empty", ["", None])

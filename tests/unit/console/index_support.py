@@ -22,7 +22,6 @@ CONTENT = {
     "letters": "SELECT * FROM letters",
     "settled": "SELECT * FROM settled",
     "copies": "SELECT * FROM copies",
-    "deliveries": "SELECT * FROM deliveries",
     "offsets": "SELECT * FROM offsets",
 }
 

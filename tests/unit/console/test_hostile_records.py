@@ -28,7 +28,7 @@ from tests.support.sizes import sized
 from tests.unit.console.index_support import SETTINGS, opened
 from tests.unit.console.support import browser, settings_in
 
-TOPICS = ("t.user_modify_org", "t.unclassified", "ctl.dlq.a", "ctl.inbox.a", "ctl.changes", "ctl.deliveries")
+TOPICS = ("t.user_modify_org", "t.unclassified", "ctl.dlq.a", "ctl.inbox.a", "ctl.changes")
 NAMES = [name for name, _ in letter_headers()] + ["dingbridge-dlq-settled", "dingbridge-replay-from", "x"]
 
 

@@ -22,7 +22,6 @@ from dingbridge.console.life.outcome import (
 )
 from dingbridge.console.life.summary import Summary, summary_of
 from dingbridge.console.render import load_words
-from dingbridge.consumers.forward.deliveries import Delivery
 from dingbridge.worker.context import Position
 from dingbridge.worker.store.inbox import Applied
 
@@ -74,6 +73,9 @@ def facts(**known: Any) -> Facts:
         (facts(inbox={"": ROW}, in_flight={RECORD: HELD}), "handled"),
         (facts(committed={TOPIC: 5}), "waiting"),
         (facts(committed={TOPIC: 6}), "passed"),
+        (facts(committed={TOPIC: 6}, keeps_rows=False), "committed"),
+        (facts(committed={TOPIC: 5}, keeps_rows=False), "waiting"),
+        (facts(committed={TOPIC: 6}, keeps_rows=False, letters=(LETTER,)), "dead"),
         (facts(committed={("t.user_add_org", 1): 6}), "waiting"),
         (facts(committed=None), "unknown"),
     ],
@@ -89,36 +91,6 @@ def test_what_is_said_beside_the_state() -> None:
     assert (retried.attempts, retried.error, retried.again_at) == (2, HELD["error"], HELD["next_attempt_at"])
     dead = outcome_of(RECORD, facts(letters=(LETTER,), settled={LETTER.place: "skipped"}))
     assert (dead.at, dead.attempts, dead.error, dead.settled_by) == (AT, 4, LETTER.error, "skipped")
-
-
-def delivered(*outcomes: str, place: Position = RECORD) -> tuple[Delivery, ...]:
-    """One attempt a second."""
-    return tuple(
-        Delivery("a", "s", "e", place, "", number, AT + timedelta(seconds=number), outcome)  # type: ignore[arg-type]
-        for number, outcome in enumerate(outcomes, 1)
-    )
-
-
-@pytest.mark.parametrize(
-    ("known", "said"),
-    [
-        (facts(deliveries=delivered("failed", "taken")), ("handled", 2, 2)),
-        (facts(deliveries=delivered("taken", "failed"), committed={TOPIC: 5}), ("handled", 1, 1)),
-        (facts(deliveries=delivered("taken"), committed=None), ("handled", 1, 1)),
-        (facts(deliveries=delivered("filtered")), ("filtered", 1, None)),
-        (facts(deliveries=delivered("failed"), in_flight={RECORD: HELD}), ("retrying", None, 1)),
-        (facts(deliveries=delivered("refused"), committed={TOPIC: 5}), ("waiting", None, None)),
-        (facts(deliveries=delivered("failed", "refused"), committed={TOPIC: 6}), ("dead", 2, 2)),
-        (facts(deliveries=delivered("refused"), letters=(LETTER,)), ("dead", 0, 4)),
-        (facts(deliveries=delivered("taken", place=OTHER), committed={TOPIC: 6}), ("passed", None, None)),
-    ],
-)
-def test_what_the_deliveries_say(known: Facts, said: tuple[str, int | None, int | None]) -> None:
-    outcome = outcome_of(RECORD, known)
-    state, after_s, attempts = said
-    at = None if after_s is None else AT + timedelta(seconds=after_s)
-    assert (outcome.state, outcome.at, outcome.attempts) == (state, at, attempts)
-    assert outcome.delivery == next((d for d in known.deliveries[::-1] if d.place == RECORD), None)
 
 
 def test_a_letter_that_is_doubled_is_settled_by_its_double() -> None:
@@ -196,6 +168,7 @@ LATER = Outcome("handled", AT + timedelta(seconds=1))
         ({"a": HANDLED}, (), Summary("nobody", "a", HANDLED, 1, 1)),
         ({"a": HANDLED, "b": LATER}, (), Summary("nobody", "b", LATER, 2, 2)),
         ({"a": PASSED, "b": LATER}, (), Summary("unknown", "a", PASSED, 1, 2)),
+        ({"a": HANDLED, "b": Outcome("committed")}, (), Summary("nobody", "a", HANDLED, 2, 2)),
         ({"a": HANDLED, "b": WAITING}, (), Summary("consumer", "b", WAITING, 1, 2)),
         ({"a": PAUSED, "b": WAITING}, (), Summary("dependency", "a", PAUSED, 0, 2)),
         ({"a": PAUSED, "b": WAITING}, ("b",), Summary("start", "b", WAITING, 0, 2)),

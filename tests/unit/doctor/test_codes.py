@@ -172,8 +172,8 @@ def failed(now: float = 10_000.0, **recovery: Any) -> list[Finding]:
     return ingress.judge_failed(memory(recovery=ingress.Recovery(**recovery)), [OWNER], now=now)
 
 
-def month(calls: int, plan: int = 5_000) -> list[Finding]:
-    return quota.judge_calls({"month": "2026-11", "calls": calls, "by_api": {"v2/user/get": calls}}, plan)
+def month(calls: int, budget: int = 5_000) -> list[Finding]:
+    return quota.judge({"month": "2026-11", "calls": calls, "by_api": {"v2/user/get": calls}}, budget)
 
 
 def api_error(errcode: int, sub_code: str | None = None) -> ApiError:
@@ -312,6 +312,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "consumer.ok": lambda: read_by(Group(1)),
     "consumer.no_member": lambda: read_by(Group(0, topics=LAG)),
     "consumer.still": lambda: read_by(Group(1, topics=LAG), still=frozenset({"billing"})),
+    "consumer.behind": lambda: read_by(Group(1, topics={"t": TopicLag(3, 301.0)})),
     "consumer.never_read": lambda: read_by(Group(0, topics=LAG, began=False)),
     "consumer.unknown": lambda: consumers.judge(consumers.Seen(failure="no"), []),
     "dead_letters.waiting": lambda: dead_letters.judge(dead_letters.Seen({"billing": 376, "approval": 0})),
@@ -357,10 +358,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "failed.unknown": lambda: ingress.judge_failed(memory(), [OWNER]),
     "failed.likely": lambda: ingress.judge_failed(memory(refused={("unavailable", "disk"): 4}), [OWNER]),
     "failed.unasked": lambda: ingress.judge_failed(memory(absent=GONE), [OWNER]),
-    "quota.calls_ok": lambda: month(3_999),
     "quota.calls": lambda: month(4_000),
-    "quota.pushes_ok": lambda: quota.judge_pushes(quota.Pushes(2_399, 0.2), 3_000),
-    "quota.pushes": lambda: quota.judge_pushes(quota.Pushes(2_400, 29), 3_000),
 }
 
 

@@ -228,37 +228,18 @@ def test_each_part_needs_the_rights_that_the_document_lists():
         "ctl-dingtalk.inbox.approval": [("approval", "READ")],
         "ctl-dingtalk.dlq.approval": [("approval", "WRITE")],
     }
-    forward = settings_check.Part("forward-a", ("bpms_instance_change",), written=("deliveries",))
-    wanted = kafka.needs(KafkaSettings(), [forward], ingress=False)
-    assert wanted["ctl-dingtalk.deliveries"] == [("forward-a", "WRITE")]
+    outbound = settings_check.Part("outbound", ("bpms_instance_change",), written=("changes",))
+    wanted = kafka.needs(KafkaSettings(), [outbound], ingress=False)
+    assert wanted["ctl-dingtalk.changes"] == [("outbound", "WRITE")]
     assert kafka.needs(KafkaSettings(), [], ingress=True) == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
         "ctl-dingtalk.resync": [("ingress", "WRITE")],
     }
 
 
-def test_the_plan_is_a_setting_and_a_callback_is_one_push():
-    """A paying tenant's doctor failed from the third of each month; one callback of 20 records were 20."""
-    page = (
-        "process_start_time_seconds 1000.0\n"
-        "# TYPE dingbridge_callbacks counter\n"
-        'dingbridge_callbacks_total{outcome="kept",event_type="check_in",via="http"} 5\n'
-        'dingbridge_callbacks_total{outcome="kept",event_type="other",via="stream"} 2\n'
-        'dingbridge_callbacks_total{outcome="kept",event_type="user_add_org",via="http"} 900\n'
-        'dingbridge_callbacks_total{outcome="duplicate",event_type="check_in",via="http"} 70\n'
-        'dingbridge_callbacks_total{outcome="check",event_type="check_url",via="http"} 30\n'
-    )
-    assert ingress.pushes_of(page, now=1000.0 + 2 * 86_400) == quota.Pushes(7, 2.0)
-    assert ingress.pushes_of("") is None, "not counted"
-    spent = {"month": "2026-11", "calls": 200_000, "by_api": {}}
-    used = quota.Pushes(200_000, 20)
-    assert quota.judge_calls(spent, 0) + quota.judge_pushes(used, 0) == []
-    for plan in (1, 5_000, 500_000):
-        judged = quota.judge_calls(spent, plan) + quota.judge_pushes(used, plan)
-        assert len(judged) == 2
-        assert exit_code(judged, WORDS) == 0, "a warning at most"
-    [year] = quota.judge_pushes(quota.Pushes(12_000, 365), 3_000)
-    assert (year.code, year.values["percent"]) == ("quota.pushes_ok", 33)
+def test_calls_are_compared_with_the_budget_from_80_percent_on():
+    spent = {"month": "2026-11", "calls": 4_000, "by_api": {}}
+    assert [len(quota.judge(spent, budget)) for budget in (0, 1, 5_000, 5_001)] == [0, 1, 1, 0]
 
 
 # -- calls of the parts

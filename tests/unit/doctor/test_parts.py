@@ -119,7 +119,7 @@ def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("FORWARD_FILE", str(file))
     forward = EntryPoint("forward", "dingbridge.consumers.forward:SYSTEMS", "dingbridge.consumers")
     chosen, [finding] = settings_check.parts([], [forward])
-    assert chosen == [settings_check.Part("forward-a", ("check_in",), written=("deliveries",))]
+    assert chosen == [settings_check.Part("forward-a", ("check_in",))]
     assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "forward-a")
     assert finding.values["reason"].startswith("SYSTEM_A_SECRET")
 

@@ -3,8 +3,6 @@
 import json
 import time
 from base64 import b64encode
-from collections.abc import AsyncGenerator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -14,17 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
-from typer.testing import CliRunner
 
-from dingbridge.consumers.forward import cli
 from dingbridge.consumers.forward.body import BODY_FORMS, body_of
-from dingbridge.consumers.forward.deliveries import OUTCOMES, Delivery, read_delivery
 from dingbridge.consumers.forward.policy import AnswerKind, read, retry_after_s
 from dingbridge.consumers.forward.signature import headers, key_of, webhook_id
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import Event, Sent, decode
 from dingbridge.retry import ASKED_MAX_S
-from dingbridge.worker.context import Position
 from tests.support.cases import of_each
 from tests.unit.forward.support import SECRET, event
 
@@ -143,9 +137,20 @@ FAR_OFF = (
 """Dates that are none, as one of a broken or hostile system may be."""
 
 
-@given(st.just("7") | st.text() | st.sampled_from(FAR_OFF))
+def date(day: int, year: int, hour: int, zone: int, sign: str) -> str:
+    return f"Mon, {day} Jan {year} {hour}:00:00 {sign}{zone}"
+
+
+@given(
+    st.just("7")
+    | st.text()
+    | st.sampled_from(FAR_OFF)
+    | st.builds(date, *[st.integers(0, 10**30)] * 4, st.sampled_from("+-"))
+)
 def test_every_status_has_the_meaning_that_the_guide_says(value: str) -> None:
+    """Whatever stands in ``Retry-After`` is no error."""
     asked = retry_after_s(value)
+    assert asked is None or 0 <= asked <= ASKED_MAX_S
     for status in range(100, 600):
         kind = next((kind for kind, statuses in POLICY.items() if status in statuses), "refused")
         answer = read(status, {"Retry-After": value})
@@ -171,126 +176,3 @@ def test_retry_after(case: tuple[str | None, float | None]) -> None:
 def test_retry_after_as_a_date_counts_from_now() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
     assert retry_after_s(moment) == pytest.approx(299, abs=60)
-
-
-def date(day: int, year: int, hour: int, zone: int, sign: str) -> str:
-    return f"Mon, {day} Jan {year} {hour}:00:00 {sign}{zone}"
-
-
-@given(
-    st.text()
-    | st.sampled_from(FAR_OFF)
-    | st.builds(date, *[st.integers(0, 10**30)] * 4, st.sampled_from("+-"))
-)
-def test_whatever_stands_there_is_no_error(value: str) -> None:
-    found = retry_after_s(value)
-    assert found is None or 0 <= found <= ASKED_MAX_S
-
-
-# -- Records of deliveries are read as they were written, and shown by ``forward log``
-
-
-NOW = datetime.now(UTC)
-
-
-TAKEN = Delivery(
-    "forward-a", "s", "one", Position("t", 0, 1), "", 2, NOW, "taken", 200, 12, "it answered 200"
-)
-
-
-ANSWER = '{"name":"张三","SuiteTicket":"s3cret"}'.encode()
-
-
-REFUSED = replace(TAKEN, event_id="two", outcome="refused", status=422, answer=ANSWER)
-
-
-OLD = replace(REFUSED, consumer="forward-b", at=NOW - timedelta(days=2), answer=b"\xff\x1b[2J")
-
-
-SHORT = st.text(max_size=50)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | SHORT,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(SHORT, inner, max_size=2),
-    max_leaves=4,
-)
-
-
-TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2286, 1, 1))
-
-
-@given(
-    st.builds(
-        Delivery,
-        consumer=st.just("forward-a"),
-        source=SHORT,
-        event_id=SHORT,
-        place=st.builds(Position, SHORT, st.integers(0, 99), st.integers(0, (1 << 63) - 1)),
-        replay_id=SHORT,
-        attempt=st.integers(1, 1 << 40),
-        at=TIMES.map(lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000, tzinfo=UTC)),
-        outcome=st.sampled_from(OUTCOMES),
-        status=st.none() | st.integers(100, 999),
-        duration_ms=st.none() | st.integers(0, 10**9),
-        words=SHORT,
-        answer=st.none() | st.binary(max_size=200),
-        event_type=SHORT,
-    )
-)
-def test_a_delivery_is_read_as_it_was_written(delivery: Delivery) -> None:
-    assert read_delivery(delivery.record("key").value) == delivery
-
-
-@given(st.sampled_from(sorted(orjson.loads(TAKEN.record("k").value)["data"])), JSON)
-def test_of_what_another_hand_wrote_it_is_a_delivery_or_none(name: str, value: Any) -> None:
-    envelope = orjson.loads(TAKEN.record("k").value)
-    envelope["data"][name] = value
-    found = read_delivery(json.dumps(envelope).encode())
-    assert found is None or found.outcome in OUTCOMES
-
-
-def test_of_what_is_no_json_it_is_none() -> None:
-    huge = b'{"type":"com.dingbridge.delivery","data":{"at":' + b"9" * 5_000 + b"}}"
-    for value in (None, b"", b"\xff", b"[" * 100_000, huge):
-        assert read_delivery(value) is None
-
-
-@pytest.mark.parametrize(
-    ("options", "events"),
-    [
-        ([], ["two", "one", "two"]),
-        (["--system", "a"], ["one", "two"]),
-        (["--system", "forward-b,c"], ["two"]),
-        (["--event", "one"], ["one"]),
-        (["--outcome", "taken,failed"], ["one"]),
-        (["--since", "1h"], ["one", "two"]),
-        (["--limit", "1"], ["two"]),
-        (["--limit", "0"], ["two", "one", "two"]),
-    ],
-    ids=str,
-)
-def test_it_shows_those_that_are_asked_for(
-    options: list[str], events: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = [orjson.loads(line) for line in log(monkeypatch, "--json", *options).splitlines()]
-    assert [one["event"] for one in shown] == events
-
-
-def test_what_a_system_answered_is_masked_unless_it_is_revealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    masked, revealed = log(monkeypatch), log(monkeypatch, "--reveal")
-    assert ("张三" in masked, f"***({len(ANSWER)})" in masked) == (False, True)
-    assert ("张三" in revealed, "s3cret" in revealed) == (True, False)
-    assert "\x1b" not in revealed, "nothing in it commands a terminal"
-
-
-def log(monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
-    async def deliveries(*_: Any) -> AsyncGenerator[Delivery, None]:
-        for delivery in (OLD, TAKEN, REFUSED):
-            yield delivery
-
-    monkeypatch.setattr(cli, "_deliveries", deliveries)
-    monkeypatch.setattr(cli, "configure_logging", lambda _: None)
-    result = CliRunner().invoke(cli.app, ["log", *options])
-    assert result.exit_code == 0, result.output
-    return result.stdout

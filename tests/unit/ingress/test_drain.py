@@ -324,8 +324,13 @@ async def test_that_of_a_live_instance_is_refused_whole(tmp_path):
             await drain_verb(journal)({"folder": str(tmp_path / "foreign")})
 
 
-async def test_a_folder_of_its_own_that_a_person_names_is_not_drained_twice(tmp_path, aside):
-    async with started(tmp_path) as journal:
+@pytest.mark.parametrize("relative", [False, True])
+async def test_a_folder_of_its_own_that_a_person_names_is_not_drained_twice(
+    tmp_path, aside, monkeypatch, relative
+):
+    """Also where ``JOURNAL_DIR`` is a relative path."""
+    monkeypatch.chdir(tmp_path)
+    async with started(Path() if relative else tmp_path) as journal:
         assert (await drain_verb(journal)({"folder": str(aside.parent)}))["kept"] == len(EXPECTED)
         await drained(journal)
     assert numbers(tmp_path) == EXPECTED
@@ -367,18 +372,29 @@ async def test_a_journal_that_is_moved_away_under_its_ingress_is_not_drained_int
     assert numbers(tmp_path) == [1]
 
 
-async def test_a_folder_that_was_moved_aside_by_hand_twice_is_never_deleted(tmp_path):
-    """``mv`` moves the second folder into the first, which exists; the log says what to do."""
+@pytest.mark.parametrize("drained_before", [False, True])
+async def test_a_folder_that_was_moved_aside_by_hand_twice_is_drained_whole(
+    tmp_path, monkeypatch, drained_before
+):
+    """``mv`` moves the second folder into the first, which exists; that one may be drained already."""
+    monkeypatch.setattr(f"{DRAIN}._EVERY_S", 0.01)
+    aside = tmp_path / "damaged-by-hand"
     for first in (1, 11):
         with closing(open_current(tmp_path)) as file:
             file.commit([callback(b"%d" % n) for n in range(first, first + 10)])
-        shutil.move(current(tmp_path).parent, tmp_path / "damaged-by-hand")
+            if drained_before and first == 1:
+                file.db.execute("UPDATE callbacks SET crc = 0 WHERE seq = 1")
+        shutil.move(current(tmp_path).parent, aside)
+        if drained_before and first == 1:
+            async with started(tmp_path) as journal:
+                await drained(journal)
+            assert (aside / DRAINED).exists()
     async with started(tmp_path) as journal:
-        with capture_logs() as logs:
-            await drained(journal, lambda: any("holds current; move" in one.get("words", "") for one in logs))
-        (tmp_path / "damaged-by-hand" / "current").rename(tmp_path / "the-second")
+        assert "damaged-by-hand/current" in journal_status(tmp_path).put_aside
+        await drained(journal, lambda: not (aside / "current").exists())
         await drained(journal)
-    assert sorted(numbers(tmp_path)) == list(range(1, 21))
+    assert sorted(numbers(tmp_path)) == list(range(2 if drained_before else 1, 21))
+    assert aside.exists() is drained_before
 
 
 async def test_all_of_a_file_is_drained_that_does_not_say_how_far_kafka_was_after_a_long_life(tmp_path):

@@ -1,6 +1,7 @@
 """Small pure parts: whose address it was, how many lines a flood may write, which owners were seen."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from dingbridge.logging import LogLimiter
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.trusted_proxies import client_address
 from dingbridge.tasks import TaskEnded
+from tests.lives.clock import jumping
 
 
 @pytest.mark.parametrize(
@@ -106,3 +108,29 @@ async def test_a_task_that_ends_ends_the_ingress(settings, monkeypatch, task, en
     assert "张三" not in str(raised.value)
     with journal_lock(settings.journal_path):
         pass  # the folder is free: what starts the process again begins from what is in it
+
+
+@pytest.mark.parametrize("budget_s", [8, 9.9])
+def test_a_stop_in_which_everything_hangs_takes_less_than_10_s(settings, budget_s):
+    """DingTalk's first retry comes after 10 s."""
+    settings = settings.model_copy(update={"shutdown_timeout_s": budget_s})
+    hangs = SimpleNamespace(stop=asyncio.sleep)
+
+    async def forever():
+        await asyncio.Event().wait()
+
+    with jumping() as loop:
+
+        def join(within_s):
+            loop.now += within_s
+
+        ingress = Ingress(settings)
+        # aiohttp waits so long for its handlers
+        public = ingress._public
+        public._runner = SimpleNamespace(cleanup=lambda: asyncio.sleep(public._stop_within_s))
+        ingress._streams.each = ingress._recovery.each = {"default": hangs}
+        ingress._relay._publisher = SimpleNamespace(stop=lambda: None)
+        ingress._journal._thread = SimpleNamespace(join=join)
+        ingress._admin._runner = SimpleNamespace(cleanup=forever)
+        loop.run_until_complete(ingress._stop())
+        assert loop.now < 10

@@ -20,13 +20,10 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
 )
 
-from dingbridge.consumers.forward import log
-from dingbridge.consumers.forward.consumer import GRACE_S
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka import client
 from dingbridge.kafka import writer as writer_module
 from dingbridge.kafka.client import (
-    ABANDON_S,
     connection,
     discard_consumer,
     discard_producer,
@@ -171,16 +168,6 @@ async def test_a_producer_that_hangs_is_given_up_and_left_whole(
         await writer.close()
 
 
-@pytest.mark.parametrize("knows", [True, False])
-async def test_all_that_write_at_once_learn_in_time_that_kafka_is_silent(knows: bool) -> None:
-    """Else a handler's time would be over before, each waiting for the start of the one before."""
-    async with silent_kafka(knows) as settings:
-        writer = RecordWriter(settings, within_s=0.3)
-        ended = await asyncio.gather(*(writer.write(*RECORD) for _ in range(8)), return_exceptions=True)
-        assert [type(one) for one in ended] == [KafkaUnavailable] * 8
-        await writer.close()
-
-
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_a_producer_that_cannot_flush_is_left_whole(cancelled: bool) -> None:
     async with silent_kafka() as settings:
@@ -205,11 +192,6 @@ async def test_a_fetch_that_waits_to_try_again_cancels_nobody_who_leaves_its_con
         await made.getmany(timeout_ms=100)
         assert not await discard_consumer(made)
     assert await discard_consumer(AIOKafkaConsumer())
-
-
-def test_a_handler_of_forward_has_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert log.WITHIN_S + writer_module.STOP_TIMEOUT_S + ABANDON_S < GRACE_S
 
 
 @pytest.mark.parametrize(("later_s", "kind"), [(0, "credentials"), (3600, "unreachable")])

@@ -11,9 +11,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
-from dingbridge.errors import SettingsError
 from dingbridge.events import Received, decode, to_records
-from dingbridge.settings import ConsumerSettings, TracingSettings
+from dingbridge.settings import TracingSettings
 from dingbridge.tracing import open_tracer, trace_id
 from dingbridge.tracing.otel import OtelTracer
 
@@ -56,32 +55,6 @@ def test_without_an_endpoint_nothing_is_imported_and_without_the_extra_one_is_re
     done = subprocess.run([sys.executable, "-c", WITHOUT_OTEL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert open_tracer(TracingSettings.load(), "x") is None
-    disabled = TracingSettings.load(otel_exporter_otlp_endpoint="x", otel_sdk_disabled=True)
-    assert open_tracer(disabled, "x") is None
-
-
-@pytest.mark.parametrize(
-    ("sampler", "arg", "share"),
-    [
-        (None, None, 0.01),
-        (None, "0.5", 0.5),
-        ("parentbased_traceidratio", "0", 0),
-        ("traceidratio", "1", 1),
-        ("always_on", "0.5", 1),
-        ("parentbased_always_off", "0.5", 0),
-    ],
-)
-def test_the_share_is_as_opentelemetrys_variables_say(monkeypatch, sampler, arg, share):
-    for name, value in (("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", arg)):
-        if value is not None:
-            monkeypatch.setenv(name, value)
-    assert TracingSettings.load().sampling_ratio == share
-
-
-def test_a_sampler_that_we_do_not_have_is_said(monkeypatch):
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "jaeger_remote")
-    with pytest.raises(SettingsError, match="OTEL_TRACES_SAMPLER: must be 'always_on'"):
-        ConsumerSettings.load()
 
 
 def event_of(number: int):

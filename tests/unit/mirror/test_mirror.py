@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +11,13 @@ import pytest
 from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, func, select
 
 from dingbridge import Mirror, Person, people_table
-from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.dingtalk.errors import TokenInvalid, Unavailable
 from dingbridge.mirror import full_sync
 from dingbridge.mirror.entities import LEASE_S, LISTING
 from dingbridge.mirror.loop import FOR_SYNCS
 from dingbridge.testing import MemoryRuntime
 from dingbridge.throttle import Throttle
+from dingbridge.work_queue import PEOPLE_WAIT
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import event, order
 from tests.unit.address_sync.late import LateCompany
@@ -277,6 +279,51 @@ async def test_while_dingtalk_is_down_few_are_asked_for_and_nobody_is_given_up(s
     monkeypatch.setattr(company, "user", answers)
     await pass_by(staff, company, 1200)
     assert len(await people(staff)) == 16
+
+
+async def test_a_page_in_place_of_one_persons_answer_holds_up_others_once(staff, company, monkeypatch):
+    """As the page of a proxy that blocks what this one answer has in it."""
+    answers, asked = company.user, Counter()
+
+    async def user(userid):
+        asked[userid] += 1
+        if userid == "u1":
+            raise Unavailable("an HTML page", api="v2/user/get", about="address", retry_after_s=300)
+        return await answers(userid)
+
+    monkeypatch.setattr(company, "user", user)
+    await deliver(staff, company.hires("u1"))
+    waited = []
+    for number in range(50):
+        await staff.deliver(company.hires(f"h{number}"))
+        await pass_by(staff, company, 20)
+        waited += [] if f"h{number}" in await people(staff) else [number]
+        await pass_by(staff, company, 80)
+    assert waited == [0, 1, 2]
+    assert asked["u1"] < 30
+    refused = select(staff.consumer.entities.c.entity_id).where(staff.consumer.entities.c.state == "refused")
+    assert [row.entity_id for row in await staff.rows(refused)] == ["u1"]
+
+
+async def test_a_pause_for_one_apps_api_does_not_hold_up_anothers(staff, company, monkeypatch):
+    """As with a wrong secret of the first app."""
+    other = LateCompany(0)
+    other.clock = company.clock
+    other.hires("b1")
+    monkeypatch.setattr(staff.consumer, "clients", lambda app, _: {"default": company, "hr": other}[app])
+
+    async def user(userid):
+        raise TokenInvalid("the secret is refused", api="v2/user/get")
+
+    monkeypatch.setattr(company, "user", user)
+    for number in range(5):
+        await staff.deliver(company.hires(f"a{number}"))
+    await pass_by(staff, company, 600)
+    entities = staff.consumer.engine.entities
+    async with staff.database.transaction() as tx:
+        await entities.ask(tx, "hr", "dingother", "user", ["b1"], priority=PEOPLE_WAIT)
+    await pass_by(staff, company, 20)
+    assert "b1" in await people(staff)
 
 
 async def test_one_who_is_always_refused_holds_up_nobody(staff, company, monkeypatch):

@@ -31,8 +31,6 @@ START = {"processCode": "PROC-A", "originator": "zhang", "form": {"事由": "出
 TODO = {"subject": "盘点", "creator": "zhang", "executors": ["li"], "url": "https://oa.example.com/1"}
 MORE = {
     "approval.start": START,
-    "approval.terminate": {"request": "A-1"},
-    "approval.decide": {"request": "A-1", "actor": "li", "result": "agree"},
     "todo.desired": TODO,
     "todo.done": {"request": "T-1"},
 }
@@ -75,17 +73,6 @@ class DingTalk(Faulty):
             raise NotFound("not yet", api="x")
         return document
 
-    async def terminate_approval(self, instance_id, *, originator, remark):
-        self._written("x", lambda: self.instances[instance_id][1].update(status="TERMINATED"))
-
-    async def decide_approval(self, instance_id, *, task_id, actor, result, remark):
-        def effect():
-            document = self.instances[instance_id][1]
-            document["tasks"][0] |= {"status": "COMPLETED", "result": result.upper()}
-            document |= {"status": "COMPLETED", "result": result}
-
-        self._written("x", effect)
-
     async def create_todo(self, *, source_id, **_):
         if source_id in self.todos:
             raise AlreadyExists("task exist", api="x")
@@ -109,13 +96,12 @@ class World:
         behind_ms=0,
         mapped=True,
         originators=("zhang",),
-        actors=("li",),
         **settings,
     ):
         self.ms = 1_731_000_000_000
         self.ding = DingTalk(lambda: self.ms, faults, lag_ms, behind_ms)
-        lists = frozenset(originators), frozenset(actors)
-        self.owners = Owners(templates={"PROC-A": Template(FIELD if mapped else None, *lists)})
+        template = Template(FIELD if mapped else None, frozenset(originators))
+        self.owners = Owners(templates={"PROC-A": template})
         self.database, self.agent = _memory, None
         self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
 

@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.contacts.decide import decide
+from dingbridge.consumers.outbound.contacts.outcome import settle_outcome
 from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Action,

@@ -16,7 +16,7 @@ from dingbridge import Database, open_database
 from dingbridge.consumers.outbound import store
 from dingbridge.consumers.outbound.contacts.agent import Agent
 from dingbridge.consumers.outbound.contacts.rows import entity_of
-from dingbridge.consumers.outbound.contacts.wanted import look, release, want
+from dingbridge.consumers.outbound.contacts.wanted import refetch, release, want
 from dingbridge.consumers.outbound.ledger import Kind
 from dingbridge.consumers.outbound.messages import Message
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -231,7 +231,7 @@ class World:
 
     async def event(self, kind: Any, ding_id: str) -> None:
         async with self.database.transaction() as tx:
-            await look(tx, CORP, kind, ding_id, None)
+            await refetch(tx, CORP, kind, ding_id, None)
 
     async def release(self, own_id: str) -> None:
         row = await self.row(own_id)

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from dingbridge.consumers.outbound.cli.planning import plan
 from dingbridge.consumers.outbound.contacts.rows import make_due
 from dingbridge.consumers.outbound.owners import Owners
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.consumers.outbound.store import ding_ids
-from dingbridge.consumers.outbound.tables import outbound_entity
+from dingbridge.consumers.outbound.tables import outbound_entity, outbound_outgoing
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown, PermissionDenied, Unavailable
 from dingbridge.settings import ConsumerSettings
 from tests.unit.outbound.hands import CORP, S, World, once
@@ -322,3 +323,37 @@ async def test_who_waits_for_a_department_is_read_every_hour_at_most(world: Worl
     world.ding.user = user  # type: ignore[method-assign]
     await world.work(rounds=60, until_ms=24 * 3600 * S)
     assert 20 < len(looks) < 40
+
+
+async def test_a_right_that_was_withdrawn_empties_nothing_and_writes_nothing(world: World) -> None:
+    """Permissions hide fields without an error: DingTalk then leaves the title out for everybody (F18)."""
+    people = [f"A{number}" for number in range(3)]
+    for number, own_id in enumerate(people):
+        await world.employ(own_id, f"139{number:08}")
+    await world.work()
+    read, written = world.ding.user, list[str]()
+
+    async def without(userid: str) -> dict[str, Any]:
+        return {name: value for name, value in (await read(userid)).items() if name != "title"}
+
+    async def update_user(userid: str, fields: Any) -> None:
+        written.append(userid)
+
+    world.ding.user, world.ding.update_user = without, update_user  # type: ignore[method-assign]
+    for own_id in people:
+        await world.event("user", own_id)
+    await world.work(until_ms=600 * S)
+    reported = await world.database.reader().scalar(
+        select(func.count()).select_from(outbound_outgoing).where(outbound_outgoing.c.topic == "changes")
+    )
+    assert (written, reported) == ([], 0)
+    assert {await world.result(own_id) for own_id in people} == {"done"}
+
+
+async def test_a_field_that_others_still_show_was_emptied_by_a_person(world: World) -> None:
+    await (await (await world.employ("A")).employ("C", "13900000002")).work()
+    emptied = {name: value for name, value in world.person("A").items() if name != "title"}
+    world.ding.put("user", "A", emptied)
+    await world.event("user", "A")
+    await world.work(until_ms=600 * S)
+    assert world.person("A")["title"] == "TA"

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from dingbridge.consumers.outbound.contacts.decide import decide, settle_outcome
+from dingbridge.consumers.outbound.contacts.decide import decide
+from dingbridge.consumers.outbound.contacts.outcome import settle_outcome
 from dingbridge.consumers.outbound.ledger import (
     EXISTS,
     Create,

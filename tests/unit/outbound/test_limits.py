@@ -9,12 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from dingbridge import Reject
-from dingbridge.consumers.outbound.contacts.wanted import approve, release, want
+from dingbridge.consumers.outbound.contacts.wanted import approve, want
 from dingbridge.consumers.outbound.limits import count_one, is_left
 from dingbridge.consumers.outbound.messages import Message
 from dingbridge.consumers.outbound.requests.tables import outbound_requests
 from dingbridge.consumers.outbound.settings import DAY_MS
-from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.settings import ConsumerSettings
 from tests.unit.outbound.asking import World as Requests
 from tests.unit.outbound.asking import opened
@@ -138,48 +137,7 @@ async def test_a_version_far_in_the_future_is_refused(world: World) -> None:
     assert world.person("A")["title"] == "a clock ahead"
 
 
-async def stuck(world: World) -> int:
-    """A row whose version has been in µs since before such versions were refused; returns that version."""
-    await say(world, desired(1, "first"))
-    await world.work()
-    micros = world.ms * 1000
-    async with world.database.transaction() as tx:
-        await tx.execute(outbound_entity.update().values(version=micros))
-    return micros
-
-
-async def test_a_release_takes_the_newest_message_after_a_version_far_in_the_future(
-    world: World,
-) -> None:
-    await stuck(world)
-    newest = world.ms + 3
-    for version, title in ((newest - 2, "older"), (newest, "newest"), (newest - 1, "late")):
-        await say(world, desired(version, title))
-    await world.work()
-    row = await world.row("A")
-    assert (row.result, row.reason, "release A" in row.words) == ("conflict", "future-version", True)
-    assert world.person("A")["title"] == "first"
-    async with world.database.transaction() as tx:
-        await release(tx, row)
-    await world.work()
-    row = await world.row("A")
-    assert (await world.result("A"), row.version, row.newest) == ("done", newest, None)
-    assert world.person("A")["title"] == "newest"
-    await say(world, desired(row.version + 1, "and on"))
-    await world.work()
-    assert world.person("A")["title"] == "and on"
-
-
-async def test_a_row_of_versions_of_another_kind_goes_on_with_them(world: World) -> None:
-    micros = await stuck(world)
-    await say(world, desired(micros + 1, "µs again"))
-    await world.work()
-    assert (await world.result("A"), world.person("A")["title"]) == ("done", "µs again")
-
-
 ACTS = {
-    "approval.terminate": {},
-    "approval.decide": {},
     "approval.start": {"form": {"事由": "别的"}},
     "todo.done": {},
 }

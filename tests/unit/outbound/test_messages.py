@@ -20,7 +20,7 @@ from dingbridge.consumers.outbound.forms import (
     ResultEvent,
 )
 from dingbridge.consumers.outbound.messages import Message, change_record, parse, result_record
-from dingbridge.consumers.outbound.owners import load_owners
+from dingbridge.consumers.outbound.owners import Template, load_owners
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import Sent, decode
 from dingbridge.worker.outcomes import Reject
@@ -203,7 +203,7 @@ def test_values_are_compared_as_dingtalk_means_them(name: str, one: Any, other: 
 
 def test_an_owners_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "owners.toml"
-    template = '[templates."PROC-1"]\nrequest_id_field = "单号"\nactors = ["E1"]\n'
+    template = '[templates."PROC-1"]\nrequest_id_field = "单号"\noriginators = ["E1"]\n'
     path.write_text(f'[users]\ntitle = "report"\n{template}', "utf-8")
     owners = load_owners(path)
     assert [owners.owner_of("user", name) for name in ("title", "mobile", "name")] == [
@@ -212,9 +212,8 @@ def test_an_owners_file_is_read(tmp_path: Path) -> None:
         "oa",
     ]
     assert owners.owner_of("department", "title") == "oa"
-    assert (owners.request_id_field("PROC-1"), owners.request_id_field("PROC-2")) == ("单号", None)
-    assert owners.allowed("actors", "PROC-1") == {"E1"}
-    assert not owners.allowed("originators", "PROC-1") | owners.allowed("actors", "PROC-2")
+    assert owners.template("PROC-1") == Template("单号", frozenset({"E1"}))
+    assert owners.template("PROC-2") == Template()
 
 
 def test_every_mistake_of_an_owners_file_is_named(tmp_path: Path) -> None:
@@ -222,13 +221,13 @@ def test_every_mistake_of_an_owners_file_is_named(tmp_path: Path) -> None:
     path.write_text(
         '[users]\ntitel = "oa"\nname = "hr"\nmobile = "oa"\nexists = "dingtalk"\n'
         '[departments]\norder = 3\n[people]\n[templates."P"]\nfield = "x"\n'
-        '[templates."Q"]\nrequest_id_field = ""\nactors = "E1"\n',
+        '[templates."Q"]\nrequest_id_field = ""\noriginators = "E1"\n',
         "utf-8",
     )
     with pytest.raises(SettingsError) as wrong:
         load_owners(path)
     places = ["users.titel", "users.name", "users.mobile", "users.exists", "departments.order", "people"]
-    templates = ['templates."P"', 'templates."Q".request_id_field', 'templates."Q".actors']
+    templates = ['templates."P"', 'templates."Q".request_id_field', 'templates."Q".originators']
     for place in [*places, *templates]:
         assert [problem for problem in wrong.value.problems if f" {place}: " in problem], place
 

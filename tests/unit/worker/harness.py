@@ -62,20 +62,27 @@ class Scripted(Recording):
 
 
 class Harness:
-    def __init__(self, consumer: Scripted, runtime: MemoryRuntime, offsets: OffsetTracker) -> None:
-        self.consumer, self.letters, self.tracker = consumer, Letters(), offsets
+    def __init__(self, consumer: Scripted, runtime: MemoryRuntime, limits: Limits | None) -> None:
+        self.consumer, self.letters, self.limits = consumer, Letters(), limits
         self.registry = CollectorRegistry()
+        self.metrics = WorkerMetrics(consumer.name, self.registry)
         self.flows = 0
         self.runtime = runtime
+        self.offsets: dict[TopicPartition, int] = {}
+        self.assign()
+
+    def assign(self) -> None:
+        """Begin another assignment."""
+        database = self.runtime.database
+        self.tracker = OffsetTracker(self.limits)
         self.scheduler = Scheduler(
-            consumer,
-            Executor(consumer, runtime.database),
-            DeadLetters(consumer, runtime.database, self.letters),
-            offsets,
-            WorkerMetrics(consumer.name, self.registry),
+            self.consumer,
+            Executor(self.consumer, database),
+            DeadLetters(self.consumer, database, self.letters),
+            self.tracker,
+            self.metrics,
             self._flow,
         )
-        self.offsets: dict[TopicPartition, int] = {}
 
     def _flow(self) -> None:
         self.flows += 1
@@ -121,8 +128,7 @@ async def running(
     consumer: Scripted, limits: Limits | None = None, database_url: str = "sqlite://"
 ) -> AsyncIterator[Harness]:
     async with MemoryRuntime(consumer, database_url=database_url) as runtime:
-        harness = Harness(consumer, runtime, OffsetTracker(limits))
-        harness.scheduler.start()
+        harness = Harness(consumer, runtime, limits)
         try:
             yield harness
         finally:

@@ -32,7 +32,7 @@ from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.membership.commits import LEAST_AHEAD, Begin, Commits, begin_at
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
-from dingbridge.worker.scheduling.intake import MOST_DEATHS
+from dingbridge.worker.scheduling.scheduler import MOST_DEATHS
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store import offsets as offsets_table
 from dingbridge.worker.store.database import POOL_SIZE, Database
@@ -294,12 +294,8 @@ class Kafka:
 async def member(database: Database) -> tuple[Commits, Any]:
     consumer = Recording()
     executor = Executor(consumer, database)
-    async with running(Scripted()) as harness:
-        scheduler = harness.scheduler
     settings = ConsumerSettings.load(kafka_bootstrap_servers="localhost:1")
-    commits = Commits(
-        consumer, settings, executor, scheduler, WorkerMetrics("recording", CollectorRegistry())
-    )
+    commits = Commits(consumer, settings, executor, WorkerMetrics("recording", CollectorRegistry()))
     await commits.begin_on(database, (await register(database, "recording")).id)
     return commits, executor
 
@@ -434,7 +430,7 @@ async def test_of_what_may_have_ended_a_process_one_after_the_other_runs_alone()
             noted.append(partition)
 
         harness.scheduler.before_careful = note
-        harness.scheduler.careful_to[P] = 3
+        harness.tracker.careful_to[P] = 3
         harness.add(P, *((f"e{n}", f"u{n}") for n in range(6)))
         await until(lambda: "e1" in consumer.began)
         assert consumer.seen == ["e0", "e1"]
@@ -449,7 +445,7 @@ async def test_behind_what_ran_alone_all_keys_go_on_at_once() -> None:
     consumer = Scripted()
     consumer.hold = {f"e{n}": asyncio.Event() for n in range(6)}
     async with running(consumer) as harness:
-        harness.scheduler.careful_to[P] = 1
+        harness.tracker.careful_to[P] = 1
         harness.add(P, *((f"e{n}", f"u{n}") for n in range(6)))
         await until(lambda: "e0" in consumer.began)
         consumer.hold["e0"].set()
@@ -470,7 +466,7 @@ async def test_an_attempt_that_could_not_be_noted_is_not_made_and_the_next_one_i
                 raise fails.pop()
 
         harness.scheduler.before_careful = note
-        harness.scheduler.careful_to[P] = 1
+        harness.tracker.careful_to[P] = 1
         harness.tracker.recall(P, {0: Attempts(0, 0, 0, MOST_DEATHS - 1)})
         harness.add(P, ("e0", "u0"))
         await until(lambda: "e0" in consumer.began)
@@ -483,7 +479,7 @@ async def test_an_attempt_that_could_not_be_noted_is_not_made_and_the_next_one_i
 async def test_after_three_deaths_the_record_is_a_dead_letter_and_all_others_are_handled() -> None:
     consumer = Scripted()
     async with running(consumer) as harness:
-        harness.scheduler.careful_to[P] = 3
+        harness.tracker.careful_to[P] = 3
         harness.tracker.recall(P, {1: Attempts(0, 0, 0, MOST_DEATHS)})
         harness.add(P, *((f"e{n}", f"u{n}") for n in range(4)))
         await harness.idle()
@@ -507,5 +503,5 @@ async def test_who_takes_a_partition_is_careful_after_the_second_death_in_a_row(
 ) -> None:
     commits, _ = await member(database)
     commits._begin(P, 10, 1, note, used=True)
-    assert commits._scheduler.careful_to.get(P) == careful
+    assert commits._tracker.careful_to.get(P) == careful
     assert commits._places[P].suspect_to == suspect

@@ -1,6 +1,5 @@
 import asyncio
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -13,10 +12,8 @@ import pytest
 
 from dingbridge.cli import consume
 from dingbridge.cli.consume import _print
-from dingbridge.cli.reload import run_and_reload
 from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
-from tests.support.waiting import eventually
 
 TABLES = [("employees", ["userid", "name"], [("u1", "王[b]小明\x1b[31m\n"), ("u2", None)])]
 
@@ -96,39 +93,3 @@ def test_the_process_ends_whatever_a_handler_has_left_behind(tmp_path: Path, lef
     assert process.exitcode == (1 if words else 0), said.read_text()
     assert "consumer.left_behind" in said.read_text()
     assert words in said.read_text()
-
-
-RELOADED = """
-import sys, threading
-with open({log!r}, "a") as log:
-    log.write("{version}\\n")
-if "{version}" == "fails":
-    sys.exit(3)
-threading.Event().wait()
-"""
-
-
-async def test_with_reload_a_change_starts_it_again_and_a_stop_ends_both(tmp_path: Path) -> None:
-    script, log, said = tmp_path / "script.py", tmp_path / "log", tmp_path / "said"
-
-    async def written(version: str) -> None:
-        script.write_text(RELOADED.format(log=str(log), version=version))
-        await runs(version)
-
-    async def runs(version: str) -> None:
-        await eventually(lambda: log.exists() and log.read_text().splitlines()[-1:] == [version])
-
-    script.write_text(RELOADED.format(log=str(log), version="first"))
-    parent = forked(run_and_reload, said, [sys.executable, "-IS", str(script)], tmp_path)
-    try:
-        await runs("first")
-        await written("second")
-        await written("fails")
-        await eventually(lambda: "ended with exit code 3" in said.read_text())
-        await written("third")
-        parent.terminate()
-        await asyncio.to_thread(parent.join, 60)
-        assert parent.exitcode == 128 + signal.SIGTERM
-    finally:
-        parent.kill()
-    assert log.read_text().split() == ["first", "second", "fails", "third"]

@@ -101,8 +101,8 @@ async def test_who_loses_the_partition_while_telling_leaves_it_to_the_next() -> 
         consumer.then = asyncio.Event().wait
         harness.add(P0, ("bad", "u1"))
         await until(lambda: len(consumer.told) == 1)
-        await harness.scheduler.revoke({P0}, 0.01)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(0.01)
+        harness.assign()
         consumer.then = None
         harness.offsets.clear()
         harness.add(P0, ("bad", "u1"))
@@ -214,8 +214,8 @@ class Unprepared(Scripted):
 
 async def redelivered(harness: Harness, *events: tuple[str, str]) -> None:
     """A handover, after which the partition comes again from its committed offset, its first."""
-    await harness.scheduler.revoke({P0}, 0.1)
-    harness.scheduler.forget({P0})
+    await harness.scheduler.close(0.1)
+    harness.assign()
     harness.offsets[P0] = 0
     harness.add(P0, *events)
     await harness.idle()
@@ -256,8 +256,8 @@ async def test_a_copy_that_was_given_up_is_settled_under_its_replay_id(base: typ
     async with running(consumer) as harness:
         copies(0, 1)
         await until(lambda: harness.tracker.in_flight == 1)
-        await harness.scheduler.revoke({P0}, 0.1)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(0.1)
+        harness.assign()
         copies(0, 1)
         await harness.idle()
         assert await harness.effects() == ["slow"]
@@ -291,8 +291,8 @@ async def test_what_is_no_event_has_one_letter_however_often_it_comes() -> None:
         for _ in range(2):
             harness.scheduler.add([kafka_record(*P0, 0, key=b"k", value=b"{}")])
             await harness.idle()
-            await harness.scheduler.revoke({P0}, 0.1)
-            harness.scheduler.forget({P0})
+            await harness.scheduler.close(0.1)
+            harness.assign()
         assert len(harness.letters.sent) == 1
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from unittest.mock import patch
 
 from aiokafka import TopicPartition
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from dingbridge.worker.queues.key_queue import KeyQueues
 from dingbridge.worker.queues.note import MOST_NOTED, NO_NOTE, Attempts, Note, read_note, write_note
-from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker, QueuedRecord, State
+from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker, QueuedRecord
 from tests.unit.worker.support import kafka_record
 
 P0 = TopicPartition("a", 0)
@@ -22,8 +23,8 @@ SPACE = (P0, P1, Q0)
 class Tracked:
     """Offsets and queues together, as the scheduler uses them."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.offsets, self.queues = OffsetTracker(limits), KeyQueues()
+    def __init__(self, limits: Limits | None = None, partitions: Iterable[TopicPartition] = ()) -> None:
+        self.offsets, self.queues = OffsetTracker(limits, partitions), KeyQueues()
 
     def add(self, queued: QueuedRecord) -> QueuedRecord | None:
         self.offsets.add(queued)
@@ -31,10 +32,6 @@ class Tracked:
 
     def finish(self, queued: QueuedRecord) -> QueuedRecord | None:
         self.offsets.finish(queued)
-        return self.queues.remove([queued])
-
-    def drop(self, queued: QueuedRecord) -> QueuedRecord | None:
-        self.offsets.drop(queued)
         return self.queues.remove([queued])
 
 
@@ -95,15 +92,13 @@ def _any_interleaving(script: list[tuple]) -> None:
         for partition, items in by_partition.items():
             committable = offsets.committable_offset(partition)
             assert committable is not None
-            unfinished = [i.offset for i in items if i.state is not State.FINISHED]
+            unfinished = [i.offset for i in items if not i.finished]
             assert committable == min(unfinished, default=next_offset[partition])
-            behind = sum(i.state is State.FINISHED and i.offset > committable for i in items)
+            behind = sum(i.finished and i.offset > committable for i in items)
             assert behind == {p: waiting for p, _, waiting in offsets.holders()}.get(partition, 0)
         heads = {i.partition: i.offset for i in offsets.oldest()}
         assert all(offsets.committable_offset(p) == heads.get(p, next_offset[p]) for p in by_partition)
-        assert offsets.in_flight == sum(
-            i.state is not State.FINISHED for items in by_partition.values() for i in items
-        )
+        assert offsets.in_flight == sum(not i.finished for items in by_partition.values() for i in items)
 
     while running:
         if (head := tracked.finish(running.pop())) is not None:
@@ -113,57 +108,9 @@ def _any_interleaving(script: list[tuple]) -> None:
     assert offsets.in_flight == offsets.in_flight_bytes == 0
 
 
-@given(steps, st.sets(st.sampled_from(SPACE), min_size=1), st.sets(st.integers(0, 50)))
-def test_after_a_handover_nothing_of_the_lost_partitions_is_left_and_the_others_go_on(
-    script: list[tuple], lost: set[TopicPartition], finishing: set[int]
-) -> None:
-    tracked = Tracked()
-    offsets = tracked.offsets
-    items: list[QueuedRecord] = []
-    running: list[QueuedRecord] = []
-    next_offset = dict.fromkeys(SPACE, 0)
-    for step in script:
-        if step[0] == "add":
-            _, partition, gap, key = step
-            new = fetched(partition, next_offset[partition] + gap, key)
-            next_offset[partition] = new.offset + 1
-            items.append(new)
-            if tracked.add(new) is not None:
-                running.append(new)
-        elif running and (head := tracked.finish(running.pop(step[1] % len(running)))) is not None:
-            running.append(head)
-
-    gone, heads = tracked.queues.revoke(lost, lambda i: i in running)
-    for one in gone:
-        offsets.drop(one)
-    running += heads
-    while mine := [i for i in running if i.partition in lost]:
-        running.remove(mine[0])
-        # some that were being worked on still finish, others are cut off
-        head = tracked.finish(mine[0]) if items.index(mine[0]) in finishing else tracked.drop(mine[0])
-        if head is not None:
-            running.append(head)
-    for partition in lost:
-        committable = offsets.committable_offset(partition)
-        if committable is None:
-            continue
-        unfinished = [i.offset for i in items if i.partition == partition and i.state is not State.FINISHED]
-        assert committable <= min(unfinished, default=next_offset[partition])
-    offsets.forget(lost)
-    assert all(i.state is not State.WAITING for i in items if i.partition in lost)
-    assert all(i.record is None for i in items if i.partition in lost)
-
-    while running:
-        if (head := tracked.finish(running.pop())) is not None:
-            running.append(head)
-    assert all(i.state is State.FINISHED for i in items if i.partition not in lost)
-    assert offsets.in_flight == 0
-
-
 def test_a_partition_pauses_at_its_share_and_resumes_at_half() -> None:
-    tracked = Tracked(Limits(records=8, records_floor=1, size=10_000))
+    tracked = Tracked(Limits(records=8, records_floor=1, size=10_000), [P0, P1])
     offsets = tracked.offsets
-    offsets.assign([P0, P1])
     items = [fetched(P0, n, f"k{n}") for n in range(4)]
     for one in items:
         tracked.add(one)
@@ -226,7 +173,6 @@ def test_who_gets_a_partition_next_knows_the_attempts_of_its_records() -> None:
     since = time.monotonic() - 100
     records[1].troubled.attempts, records[2].troubled.deaths = 4, 2
     records[3].troubled.own_failures, records[3].troubled.own_since = 2, since
-    before.drop(records[1])  # it is being handed over
     text = write_note(8, Note("db", 5, 9, 10), before.offsets.failed(P0))
 
     note = read_note(8, text)
@@ -240,9 +186,6 @@ def test_who_gets_a_partition_next_knows_the_attempts_of_its_records() -> None:
     found = [(q.troubled.attempts, q.troubled.own_failures, q.troubled.deaths) for q in again]
     assert found == [(4, 0, 0), (0, 0, 2), (0, 2, 0)]
     assert abs((again[2].troubled.own_since or 0) - since) < 2
-    after.offsets.forget({P0})
-    after.add(fresh := fetched(P0, 8, "k0"))
-    assert fresh.trouble is None
 
 
 @given(

@@ -53,11 +53,9 @@ async def member(consumer: Consumer, data_dir: Path) -> AsyncIterator[Worker]:
     metrics = WorkerMetrics(consumer.name, CollectorRegistry())
     consumer.settings = settings
     worker = Worker(consumer, settings, Executor(consumer, None), metrics)
-    worker._scheduler.start()
     try:
         yield worker
     finally:
-        await worker._scheduler.revoke({PLACE}, 0)
         await worker._scheduler.close()
 
 
@@ -162,7 +160,7 @@ async def test_what_comes_while_the_partitions_go_is_not_worked_on(one_by_one: b
         await worker.on_partitions_assigned({PLACE})
         late = cast("Any", Late())
         if one_by_one:
-            await worker._fetch_past_undecodable(late, worker._assigned)
+            await worker._fetch_past_undecodable(late)
         else:
             await worker._fetch_once(late)
         assert worker._scheduler.offsets.in_flight == 0
@@ -177,7 +175,8 @@ async def test_a_partition_that_was_handed_over_with_a_fault_of_ours_comes_back_
         monkeypatch.setattr(worker._commits, "commit", _fault)
         with pytest.raises(ValueError, match="a fault of ours"):
             await worker.on_partitions_revoked({PLACE})
-        assert (worker._assigned, worker._scheduler._closing) == (set(), set())
+        assert worker._assigned == set()
+        assert worker._scheduler.offsets.in_flight == 0
 
 
 async def _fault(*_: object, **__: object) -> None:
@@ -187,6 +186,7 @@ async def _fault(*_: object, **__: object) -> None:
 async def test_records_beyond_the_note_wait_for_it_again_when_it_was_not_committed(tmp_path: Path) -> None:
     async with member(Waiting(), tmp_path) as worker:
         commits = worker._commits
+        commits._tracker = worker._scheduler.offsets
         commits._begin(PLACE, 0, 0, NO_NOTE, used=True)
         end = {PLACE: commits_module.LEAST_AHEAD + 1}
         assert commits.beyond(end)
@@ -247,6 +247,7 @@ async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_
     offsets.finish(queued)
     worker._kafka = cast("Any", kafka)
 
+    worker._commits._tracker = offsets
     worker._commits._begin(P0, 0, 0, NO_NOTE, used=True)
     committing = asyncio.create_task(worker._commit_regularly(cast("Any", kafka)))
     await kafka.asked.wait()

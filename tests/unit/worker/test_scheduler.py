@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,13 +16,11 @@ from dingbridge import retry as backoff_module
 from dingbridge.events.control import resync_requested
 from dingbridge.tasks import TaskEnded
 from dingbridge.worker.attempts.executor import Delivered, Executor, Outcome
-from dingbridge.worker.attempts.watchdog import Turn, Watchdog
+from dingbridge.worker.attempts.watchdog import Turn
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.outcomes import LONGEST_REASON, Failure
-from dingbridge.worker.queues.offset_tracker import QueuedRecord
-from dingbridge.worker.scheduling import runners as runners_module
 from dingbridge.worker.scheduling import scheduler as scheduler_module
-from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
+from tests.unit.worker.harness import P0, Harness, Scripted, running, until
 from tests.unit.worker.support import kafka_record, record
 
 
@@ -109,16 +108,13 @@ async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> N
     consumer.hold["a"] = asyncio.Event()
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u1"))
-        harness.add(P1, ("c", "u1"))
         await until(lambda: "a" in consumer.began)
-        handover = asyncio.create_task(harness.scheduler.revoke({P0}, grace_s=10))
+        handover = asyncio.create_task(harness.scheduler.close(10))
         await asyncio.sleep(0)
         consumer.hold["a"].set()
         await handover
         assert harness.to_commit({P0}) == {P0: 1}
-        harness.scheduler.forget({P0})
-        await harness.idle()
-        assert consumer.seen == ["a", "c"]
+        assert consumer.seen == ["a"]
 
 
 async def test_a_handover_finishes_what_others_have_overtaken_so_that_nobody_repeats_these() -> None:
@@ -128,7 +124,7 @@ async def test_a_handover_finishes_what_others_have_overtaken_so_that_nobody_rep
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u1"), ("c", "u1"), ("d", "u2"), ("e", "u1"))
         await until(lambda: "a" in consumer.began and harness.tracker.in_flight == 4)
-        handover = asyncio.create_task(harness.scheduler.revoke({P0}, grace_s=10))
+        handover = asyncio.create_task(harness.scheduler.close(10))
         await asyncio.sleep(0)
         consumer.hold["a"].set()
         await handover
@@ -141,9 +137,9 @@ async def test_a_handover_does_not_wait_for_what_waits_itself() -> None:
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u1"), ("c", "u2"))
         await until(lambda: harness.tracker.in_flight == 2 and not consumer.script["a"])
-        await until(lambda: not harness.scheduler._running)
+        await until(lambda: not harness.scheduler._running())
         async with asyncio.timeout(30):
-            await harness.scheduler.revoke({P0}, grace_s=3600)
+            await harness.scheduler.close(3600)
         assert harness.to_commit({P0}) == {}
         assert await harness.effects() == ["c"]
 
@@ -155,9 +151,9 @@ async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on(
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         await until(lambda: "a" in consumer.began)
-        await harness.scheduler.revoke({P0}, grace_s=0.01)
+        await harness.scheduler.close(0.01)
         assert harness.to_commit({P0}) == {}
-        harness.scheduler.forget({P0})
+        harness.assign()
         consumer.hold.clear()
         harness.offsets.clear()
         harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back, from its committed offset
@@ -205,17 +201,15 @@ async def test_a_handler_that_cancels_itself_does_not_end_its_runner(
 
 
 @pytest.mark.parametrize("error", [KeyError(), asyncio.CancelledError()])
-async def test_a_runner_that_ends_by_itself_is_noticed(error: BaseException) -> None:
-    async def work(turn: Turn, queued: QueuedRecord) -> None:
-        raise error
-
-    runners = runners_module.Runners(2, work, lambda turn: None, Watchdog("any", 60))
-    runners.start()
-    runners.put(QueuedRecord(P0, 0, b"key", 1))
-    with pytest.raises(TaskEnded, match="works on events"):
-        async with asyncio.timeout(60):
-            await runners.watch()
-    await runners.close()
+async def test_a_runner_that_ends_by_itself_is_noticed(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(Scripted()) as harness:
+        monkeypatch.setattr(harness.scheduler, "_work", AsyncMock(side_effect=error))
+        harness.add(P0, ("a", "u1"))
+        await until(lambda: harness.flows > 0)
+        with pytest.raises(TaskEnded, match="works on events"):
+            harness.scheduler.raise_fault()
 
 
 class Lasting(Executor):
@@ -235,18 +229,14 @@ def last(harness: Harness, consumer: Scripted, then: Callable[[], Awaitable[Outc
     processor.then = then
 
 
-@pytest.mark.parametrize("heeds_the_second", [True, False])
 async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
-    heeds_the_second: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A rollback that the server does not answer, or a handler that cleans up for long."""
     monkeypatch.setattr(scheduler_module, "CANCEL_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(runners_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
     enough = asyncio.Event()
 
     async def then() -> Outcome:
-        if heeds_the_second:
-            await enough.wait()
         while not enough.is_set():
             with suppress(asyncio.CancelledError):
                 await enough.wait()
@@ -259,11 +249,9 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
             last(harness, consumer, then)
             harness.add(P0, ("a", "u1"))
             await until(lambda: "a" in consumer.began)
-            runners = [cast(asyncio.Task[None], turn.task) for turn in harness.scheduler._runners._turns]
-            await harness.scheduler.revoke({P0}, grace_s=0.01)
-            await harness.scheduler.close()
-            left = 0 if heeds_the_second else 1
-            await until(lambda: sum(not runner.done() for runner in runners) == left)
+            runners = [cast(asyncio.Task[None], turn.task) for turn in harness.scheduler._turns]
+            await harness.scheduler.close(0.01)
+            assert sum(not runner.done() for runner in runners) == 1
             enough.set()
             await asyncio.wait(runners)
 
@@ -285,10 +273,10 @@ async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         # b is done: cut off within its transaction it would take the only connection to this database along
         await until(lambda: "a" in consumer.began and harness.tracker.in_flight == 1)
-        await harness.scheduler.revoke({P0}, grace_s=0.01)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(0.01)
+        harness.assign()
         enough.set()
-        await until(lambda: not harness.scheduler._running)
+        await until(lambda: not harness.scheduler._running())
         assert harness.scheduler.down() == {}
         consumer.hold.clear()
         harness.offsets.clear()
@@ -303,8 +291,8 @@ async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_time
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u1"))
         await until(lambda: harness.consumer.seen == ["a"] and not harness.consumer.script["a"])
-        await harness.scheduler.revoke({P0}, grace_s=1)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(1)
+        harness.assign()
         assert harness.tracker.in_flight == 0
         harness.offsets.clear()
         harness.add(P0, ("a", "u1"), ("b", "u1"))
@@ -369,9 +357,9 @@ async def test_a_request_that_is_not_due_holds_nothing_but_its_offset_and_goes_w
         await until(lambda: harness.tracker.in_flight == 1)
         assert set(await harness.effects()) == {"a", "b"}
         assert (harness.to_commit().get(P0, 0), harness.scheduler.down()) == (0, {})
-        await harness.scheduler.revoke({P0}, 60)
+        await harness.scheduler.close(60)
         assert harness.to_commit().get(P0, 0) == 0
-        harness.scheduler.forget({P0})
+        harness.assign()
         assert harness.tracker.in_flight == 0
         assert harness.letters.sent == []
 
@@ -388,22 +376,3 @@ async def test_of_a_records_own_texts_a_log_holds_200_characters_escaped() -> No
     for log in about:
         assert log["event_id"] == f"user_modify_org:\\n{'x' * 181}…"
         assert log["reason"] == "y" * LONGEST_REASON
-
-
-async def test_what_was_left_behind_at_a_rebalance_puts_nothing_again_when_it_ends() -> None:
-    consumer = Scripted()
-    consumer.hold["e0"] = asyncio.Event()
-    async with running(consumer) as harness:
-        harness.add(P0, ("e0", "u0"))
-        await until(lambda: "e0" in consumer.began)
-        left = [QueuedRecord(P0, offset, b"k", 1) for offset in range(2)]
-        again = QueuedRecord(P0, 0, b"k", 1)
-        harness.scheduler._queues.add(again)  # it waits for its next attempt
-        put = list[QueuedRecord | None]()
-        harness.scheduler._put = put.append  # type: ignore[method-assign]
-        harness.scheduler._after(left)
-        assert put == []
-        harness.scheduler._queues.remove([again])
-        harness.scheduler._put = harness.scheduler._runners.put  # type: ignore[method-assign]
-        consumer.hold["e0"].set()
-        await harness.idle()

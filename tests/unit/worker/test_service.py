@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
-from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
 from dingbridge import retry as backoff
@@ -118,14 +118,12 @@ async def test_readyz_names_the_partition_whose_dead_letter_is_not_taken_and_oth
     one._consumer.settings = one._settings
     await one._create_tables(one.database)
     scheduler = one.worker._scheduler
-    scheduler.start()
     scheduler.add([kafka_record("t", 0, 0, key=b"k", value=bytes(LARGEST_BYTES))])
     scheduler.add([kafka_record("t", 1, 0, key=sent.key, value=sent.value)])
     await until(lambda: scheduler.offsets.in_flight == 1 and bool(scheduler.down()))
     ready, details = await one._ready()
     assert not ready
     assert details["unavailable"] == {"dead letters": "dead letter not taken: no right to write"}
-    await scheduler.revoke({TopicPartition("t", 0)}, 0)
     await scheduler.close()
     await one.database.close()
 
@@ -215,3 +213,25 @@ def test_a_misspelt_event_type_ends_the_start_and_a_new_one_is_declared(tmp_path
         serving(tmp_path, Misspelt)
     Misspelt.new_event_types = ("user_leaves_org",)
     serving(tmp_path, Misspelt)
+
+
+async def test_a_stop_ends_though_the_consumers_own_stop_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dingbridge.worker.service.STOP_REST_S", 0.01, raising=False)
+    stops = asyncio.Event()
+
+    class Waiting(Recording):
+        async def stop(self) -> None:
+            stops.set()
+            await asyncio.Event().wait()
+
+    one = serving(tmp_path, Waiting)
+    one._settings.shutdown_timeout_s = 0.01
+    running = asyncio.create_task(one.run())
+    monkeypatch.setattr(one.worker, "run", AsyncMock())
+    await stops.wait()
+    one.stop()
+    done, _ = await asyncio.wait([running], timeout=10)
+    running.cancel()
+    assert done, "it waits for ever"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
@@ -127,6 +127,21 @@ async def test_what_fails_is_tried_again(
     await database.close()
     assert said == ["inbox_not_pruned", "inbox_not_pruned", "inbox_kept", "inbox_pruned"]
     assert "张三" not in str(logs)
+
+
+async def test_statements_of_one_transaction_have_results_of_their_own(database: Database) -> None:
+    """SQLite's share a cursor."""
+    hashes = [bytes([n]) * 16 for n in range(40)]
+    async with database.transaction() as tx:
+        await inbox.enter(tx, [(one, n) for n, one in enumerate(hashes)])
+        moved = await tx.execute(update(inbox.inbox).where(inbox.inbox.c.attempt < 7).values(at=1))
+        reads = [select(inbox.inbox.c.attempt).where(inbox.inbox.c.hash == one) for one in hashes]
+        found = await asyncio.gather(
+            *(tx.scalar(read) for read in reads[: 1 if tx.dialect == "postgresql" else 40])
+        )
+        gone = await tx.execute(delete(inbox.inbox).where(inbox.inbox.c.attempt >= 30))
+        assert (moved.rowcount, gone.rowcount) == (7, 10)
+        assert found == [*range(len(found))]
 
 
 # -- Closing a database ends, whatever has happened to its connections

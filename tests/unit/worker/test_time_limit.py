@@ -160,8 +160,8 @@ async def test_one_that_does_so_at_a_rebalance_costs_the_next_one_nothing() -> N
     async with running(consumer) as harness:
         harness.add(P0, ("e0", "u0"))
         await until(lambda: "e0" in consumer.began)
-        await harness.scheduler.revoke({P0}, 0)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(0)
+        harness.assign()
         harness.add(P0, ("e1", "u1"))
         await harness.idle()
         assert await harness.effects() == ["e1"]
@@ -190,7 +190,7 @@ async def test_one_that_is_deaf_at_a_rebalance_gives_the_writer_of_sqlite_back_a
     async with running(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as harness:
         harness.add(P0, ("e0", "u0"))
         await until(lambda: "e0" in consumer.began)
-        await harness.scheduler.revoke({P0}, 0)
+        await harness.scheduler.close(0)
         async with asyncio.timeout(5), harness.runtime.database.transaction():
             pass
         consumer.hold["e0"].set()
@@ -227,7 +227,7 @@ async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the
         outcome = await Executor(consumer, runtime.database).attempt(came, delivery, 3)
         assert outcome.kind == "done"
         ((prepared, in_tx),) = consumer.given
-        assert prepared is in_tx
+        assert prepared == in_tx
         assert (in_tx.attempt, in_tx.position, in_tx.together) == (3, ("t", 2, 7), (came,))
         assert in_tx.dingtalk == f"client of {came.app}"
         assert asked == [(came.app, came.corp_id)]

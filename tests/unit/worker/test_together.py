@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dingbridge import Context, DependencyUnavailable, Event, Reject, Retry, Transaction
 from tests.support.sizes import sized
 from tests.unit.worker.harness import P0, P1, Scripted, running, until
-from tests.unit.worker.support import kafka_record, record
+from tests.unit.worker.support import Recording, kafka_record, record
 
 
 class Fetching(Scripted):
@@ -48,6 +48,31 @@ async def test_what_came_while_another_was_handled_is_one_fetch_with_the_newest(
         assert harness.to_commit() == {P0: 4, P1: 1}
         assert harness.count("events_total", topic="t", outcome="done") == 5
         assert harness.count("freshness_seconds_count", family="contact") == 5
+
+
+class Each(Fetching):
+    """Writes a row for each event that it is given."""
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        for one in tx.ctx.together:
+            await Recording.handle(self, one, tx, prepared)
+
+
+@pytest.mark.parametrize("published", ["aa", "abab", "abcbc"])
+async def test_what_was_published_twice_is_once_in_the_group(published: str) -> None:
+    """The inbox table knows none of a run and its repeat that wait together."""
+    consumer = Each()
+    consumer.hold["first"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("first", "u1"))
+        await until(lambda: "first" in consumer.began)
+        harness.add(P0, *((name, "u1") for name in published))
+        consumer.hold["first"].set()
+        await harness.idle()
+        assert await harness.effects() == ["first", *sorted(set(published))]
+        assert consumer.seen == ["first", max(published)]
+        assert harness.to_commit() == {P0: 1 + len(published)}
+        assert harness.letters.sent == []
 
 
 class Told(Fetching):
@@ -107,8 +132,8 @@ async def test_what_comes_again_after_a_handover_is_applied_once() -> None:
         consumer.hold.clear()
         await until(lambda: harness.tracker.in_flight == 1)
         before = await harness.effects()
-        await harness.scheduler.revoke({P0}, 0.1)
-        harness.scheduler.forget({P0})
+        await harness.scheduler.close(0.1)
+        harness.assign()
         harness.offsets[P0] = 0
         harness.add(P0, *events)
         await harness.idle()
@@ -130,31 +155,6 @@ async def test_a_replayed_copy_is_applied_with_what_waits_and_never_twice() -> N
             )
             await harness.idle()
         assert consumer.together == [["a", "a"]]
-
-
-async def test_a_handover_of_one_topic_ends_the_group_and_the_others_go_on() -> None:
-    """The group holds records of two partitions, of which one goes."""
-    consumer = Fetching()
-    consumer.hold["a"] = consumer.hold["c"] = asyncio.Event()
-    consumer.concurrency = 1  # type: ignore[misc]
-    async with running(consumer) as harness:
-        harness.add(P0, ("a", "u1"))
-        await until(lambda: "a" in consumer.began)
-        harness.add(P0, ("b", "u1"))
-        harness.add(P1, ("c", "u1"))
-        consumer.hold.pop("a").set()
-        consumer.hold["c"].clear()
-        await until(lambda: "c" in consumer.began)
-        await harness.scheduler.revoke({P1}, grace_s=0.01)
-        harness.scheduler.forget({P1})
-        await harness.idle()
-        assert consumer.together == [["a"], ["b"]]
-        assert harness.to_commit() == {P0: 2}
-        consumer.hold.clear()
-        harness.offsets[P1] = 0
-        harness.add(P1, ("c", "u1"))
-        await harness.idle()
-        assert consumer.together == [["a"], ["b"], ["c"]]
 
 
 users = st.sampled_from(["u1", "u2", "u3"])

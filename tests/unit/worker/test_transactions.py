@@ -1,6 +1,7 @@
 """Several events in one transaction: what becomes of the others when one of them fails, waits or goes."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,16 +10,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, select
 
-from dingbridge import Transaction, open_database
+from dingbridge import Conflict, Context, Event, Transaction, open_database
+from dingbridge.events.event import decode
 from dingbridge.worker.attempts import transactions
-from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.attempts.transactions import GroupTransactions, Job
 from dingbridge.worker.attempts.watchdog import Watchdog
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.migrations import WorkerTables, migrate
-from tests.unit.address_sync.company import event
-from tests.unit.worker.support import Recording
+from tests.unit.worker.harness import P0, running, until
+from tests.unit.worker.support import Recording, record
 
 tables = MetaData()
 parents = Table("parents", tables, Column("n", Integer, primary_key=True))
@@ -29,13 +30,62 @@ children = Table(
 )
 
 
+class Changing(Recording):
+    """Changes what it is given in every call. The first call of ``handle`` for ``u4`` raises ``error``."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.given: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def take(self, event: Event[Any]) -> None:
+        self.given[str(event.subject)].append(dict(event.data))
+        event.data.clear()
+
+    async def handle(self, event: Event[Any], tx: Transaction, prepared: Any) -> None:
+        assert tx.ctx.together == (event,)
+        self.take(event)
+        if event.subject == "u4" and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+class Preparing(Changing):
+    async def prepare(self, event: Event[Any], ctx: Context) -> None:
+        self.take(event)
+
+
+@pytest.mark.parametrize("error", [ValueError(), Conflict()])
+@pytest.mark.parametrize("made", [Changing, Preparing])
+async def test_each_call_has_the_data_as_they_came_whatever_a_call_before_did_with_them(
+    made: type[Changing], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour's failure rolls back what changed the data, and the handler is called again."""
+    consumer, applied = made(error), list[Job]()
+    apply = GroupTransactions.apply
+
+    async def counted(self: GroupTransactions, job: Job) -> Any:
+        applied.append(job)
+        return await apply(self, job)
+
+    monkeypatch.setattr(GroupTransactions, "apply", counted)
+    users = ("u1", "u2", "u3", "u4")
+    async with running(consumer) as harness:  # type: ignore[arg-type]
+        async with harness.runtime.database._writing:
+            harness.add(P0, *((f"of-{user}", user) for user in users))
+            await until(lambda: len(applied) == len(users))
+        await harness.idle()
+    assert len(consumer.given["u3"]) == (3 if made is Preparing else 2), "it was called again"
+    assert dict(consumer.given) == {
+        user: [decode(record(f"of-{user}", user).value).data] * len(consumer.given[user]) for user in users
+    }
+
+
 class Group:
     """Jobs of one SQLite file, by number."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.transactions = GroupTransactions(Recording(), database, Watchdog("t", 60))
-        self.executor = Executor(Recording(), database)
         self.called: list[int] = []
 
     def job(self, n: int, handle: Callable[[Transaction], Awaitable[None]] | None = None) -> Job:
@@ -44,8 +94,7 @@ class Group:
             if handle is not None:
                 await handle(tx)
 
-        ctx = self.executor.context(event("user_add_org", f"u{n}"))
-        return Job(ctx, "user_add_org", (bytes([n]) * 16,), work)
+        return Job(1, "user_add_org", (bytes([n]) * 16,), work)
 
     async def rows(self) -> set[int]:
         found = await self.database.reader().execute(select(inbox.inbox.c.hash))

@@ -43,19 +43,3 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger, nullable=False, comment="how often the row was written"),
         sa.Column("at_ms", sa.BigInteger, nullable=False, comment="when it was written, epoch ms"),
     )
-
-
-def downgrade() -> None:
-    """Rows keep no topic: the older version does not delete them."""
-    op.drop_table("dingbridge_offsets")
-    op.create_table(
-        "dingbridge_inbox_topics",
-        sa.Column("consumer", sa.String(100), primary_key=True),
-        sa.Column("topic", sa.String(249), primary_key=True),
-        sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("since", UtcDateTime, nullable=False),
-    )
-    op.drop_table("dingbridge_consumers")
-    op.drop_index("dingbridge_inbox_at", "dingbridge_inbox")
-    op.add_column("dingbridge_inbox", sa.Column("topic", sa.Integer, nullable=False, server_default="0"))
-    op.create_index("dingbridge_inbox_topic_at", "dingbridge_inbox", ["topic", "at"])
