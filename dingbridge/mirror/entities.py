@@ -147,9 +147,8 @@ class Entities:
         """Read each of ``ids`` without an event, in ``after_s`` s, with ``own`` columns of the table.
 
         Some rows keep their time: a row that is due before, a row in doubt, and a row that was read since
-        ``since_ms``; with ``new_only`` every row
-        that is due or was read. A full sync (``run_ms``) does not wait for
-        withheld fields.
+        ``since_ms``; with ``new_only`` every row that is due or was read. A full sync (``run_ms``)
+        does not wait for withheld fields.
         """
         c, due_ms = self.table.c, self.now_ms() + round(after_s * 1000)
         due: dict[str, Any] = {"app": app, "due_ms": due_ms, "priority": priority, "reads": 0, **own}

@@ -194,7 +194,7 @@ class Loop:
             self.gave_up_on = error if isinstance(error, ApiError) else None
             self._paused[place] = self._clock() + max(availability.pause_s(), min(asked_s, ASKED_MAX_S))
         again, now_ms = row.failed_ms is not None, self._entities.now_ms()
-        of_all = availability.is_down or whose(error) is False
+        of_all = availability.is_down or own is False
         # where nothing else of the kind is read, nothing can show that a failure is the entity's own
         alone = again and not of_all and row.run_ms is not None
         late = alone and now_ms - row.run_ms > GIVE_UP_AFTER_S * 1000
