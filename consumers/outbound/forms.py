@@ -245,13 +245,13 @@ class ChangeData(_Ours):
     corp_id: str
     kind: AnyKind
     id: str | None
-    """The own id; null of a person or department whom the OA never named, who has the ``dingtalkId`` alone,
-    and ``fields`` with ``exists`` or, where something else about them has changed, none."""
+    """The own id; null of a person or department whom the OA never named. Such a change has only the
+    ``dingtalkId``. Its ``fields`` hold ``exists``; they are absent where something else has changed."""
     verdict: Verdict
     dingtalk_id: str | None = None
     fields: dict[str, OldNew] | None = None
     by: str | None = None
-    """userid of who did it, where DingTalk says so."""
+    """The userid of the person who acted, where DingTalk names one."""
     request: str | None = None
     """Of an approval: the id of its approval.start."""
     outcome: str | None = None

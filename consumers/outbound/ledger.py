@@ -29,10 +29,12 @@ PendingReason = Literal[
     "unknown",
 ]
 ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
-"""``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
-it was written back too often; ``removed``: somebody removed it in DingTalk, and by the owners' file it stays
-so; ``somebody-else``: another entity has, or may have, the id of the row's own; ``owned-by-another``:
-what DingTalk has belongs to another row."""
+"""``outcome``: after a call without an answer DingTalk holds neither the old nor the new state.
+
+``flapping``: the field was written back too often. ``removed``: a person removed the entity in DingTalk, and
+the owners' file leaves that so. ``somebody-else``: another entity has, or may have, the row's id.
+``owned-by-another``: the entity in DingTalk belongs to another row.
+"""
 
 EXISTS: Final = "exists"
 
@@ -152,7 +154,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What DingTalk has now: its id, its fields (``fields.observed``), and its mark (``Ledger.mark``).
+    """An entity as DingTalk has it now: id, fields (``fields.observed``) and mark (``Ledger.mark``).
 
     ``by`` is how it was found: ``id``, by the row's own id; ``chosen``, by the id chosen for a creation that
     may have been carried out; ``match``, by any other value of the OA's. ``lacking`` names fields that are
@@ -274,7 +276,7 @@ def release(ledger: Ledger) -> Ledger:
     """By an operator: write it, whatever it waited for (a candidate, a conflict, a refusal).
 
     A candidate becomes the row's own. A row whose own is gone, or may be somebody else by now, owns nothing
-    any more: who is found then is a candidate again, so that an operator sees each before it is written.
+    any more. Whoever is found then is a candidate again, and an operator sees each before it is written.
     """
     intention = ledger.intention
     if intention is not None and intention.outcome == "refused":

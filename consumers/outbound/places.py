@@ -11,8 +11,8 @@ from dingbridge.availability import Availability
 from dingbridge.work_queue import WorkQueue
 
 _SEARCH_MS: Final = 2000
-"""How often to search for work while one company's DingTalk is down and no other has any, in ms: each search
-reads all rows of the one that is down."""
+"""How often to search for work while one company's DingTalk is down and no other has work, in ms. Each search
+reads all rows of that company."""
 
 
 class Places:

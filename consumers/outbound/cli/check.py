@@ -1,5 +1,5 @@
-"""The calls of the Open API that outbound makes, for the doctor and the probe to try them; the templates of
-its owners file; and what waits in its ledger for an operator."""
+"""outbound's part of the doctor and the probe: its calls of the Open API, the templates of its owners file,
+and the rows that wait for an operator."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from dingbridge import Transaction
 from dingbridge.cli.terminal import Yes, confirmed, listed, moment, print_json, print_list, say
 from dingbridge.consumers.outbound import waiting
 from dingbridge.consumers.outbound.cli.planning import Planned, plan
-from dingbridge.consumers.outbound.cli.support import open_ledger, read_messages
+from dingbridge.consumers.outbound.cli.support import read_messages
 from dingbridge.consumers.outbound.cli.support import send as send_messages
+from dingbridge.consumers.outbound.consumer import Outbound
 from dingbridge.consumers.outbound.contacts.rows import make_due
 from dingbridge.consumers.outbound.contacts.wanted import approve as approve_row
 from dingbridge.consumers.outbound.contacts.wanted import release as release_row
@@ -28,6 +30,7 @@ from dingbridge.consumers.outbound.tables import outbound_entity
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from dingbridge.work_queue import RECONCILE
+from dingbridge.worker.opened import open_consumer
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -85,8 +88,8 @@ def plan_command(
 ) -> None:
     """Show what would be written to DingTalk now, and write nothing: not there, and not here.
 
-    Reads each entity once. An entity that needs no write is only counted. Exit code 2: the file has faults;
-    1: DingTalk or the database does not answer.
+    Reads each entity once. An entity that needs no write is only counted. For a file outbound's tables are
+    made where there are none. Exit code 2: the file has faults; 1: DingTalk or the database does not answer.
     """
     asyncio.run(_plan(file, reveal, as_json))
 
@@ -95,7 +98,7 @@ async def _plan(file: Path | None, reveal: bool, as_json: bool) -> None:
     messages = None if file is None else [message for message, _ in read_messages(file)]
     counts: Counter[str] = Counter()
     rows = []
-    async with open_ledger(api=True, may_be_missing=file is not None) as consumer:
+    async with open_consumer(Outbound(), migrate=file is not None) as consumer:
         async for planned in plan(consumer, messages):
             counts[planned.op] += 1
             if planned.op != "nothing":
@@ -130,7 +133,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 async def _status(as_json: bool) -> None:
-    async with open_ledger() as consumer:
+    async with _ledger() as consumer:
         reader = consumer.database.reader()
         lost = await paused(reader)
         entries = [*await waiting.entities(reader), *await waiting.requests(reader)]
@@ -159,7 +162,7 @@ def release(
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
 
     An adopted person belongs to the own id from then on. An own id whose person is gone, or may be somebody
-    else by now, only gives them up: whoever is found then is adopted, and waits for another release. Requests
+    else by now, only gives them up. Whoever is found then is adopted, and waits for another release. Requests
     of unknown outcome, after the database went back, are searched in DingTalk first, and carried out if they
     are not there.
     """
@@ -255,7 +258,7 @@ def _by_hand(
 async def _changed(by_hand: Sequence[_ByHand], dry_run: bool) -> list[str]:
     """Ids of the rows, which are changed unless it is a ``dry_run``, all in one transaction."""
     ids: list[str] = []
-    async with open_ledger() as consumer, consumer.database.transaction() as tx:
+    async with _ledger() as consumer, consumer.database.transaction() as tx:
         for table, where, change in by_hand:
             rows = (await tx.execute(select(table).where(where).with_for_update())).all()
             ids += [row._mapping[_id_of(table)] for row in rows]
@@ -279,7 +282,7 @@ def resume_command(yes: Yes = False) -> None:
 
 
 async def _resume(yes: bool) -> str:
-    async with open_ledger() as consumer:
+    async with _ledger() as consumer:
         database = consumer.database
         if (lost := await paused(database.reader())) is None:
             return "it is not paused"
@@ -309,14 +312,19 @@ def reconcile(dry_run: DryRun = False, as_json: AsJson = False) -> None:
         print(f"due now: {count}; dingbridge consume outbound does it, behind what people wait for")
 
 
+def _ledger() -> AbstractAsyncContextManager[Outbound]:
+    """The consumer with its database; nothing of it runs."""
+    return open_consumer(Outbound(), api=False, migrate=False)
+
+
 async def _count_known() -> int:
-    async with open_ledger() as consumer:
+    async with _ledger() as consumer:
         reader = consumer.database.reader()
         return int(await reader.scalar(select(func.count()).select_from(outbound_entity)) or 0)
 
 
 async def _reconcile() -> int:
-    async with open_ledger() as consumer, consumer.database.transaction() as tx:
+    async with _ledger() as consumer, consumer.database.transaction() as tx:
         corps = await tx.execute(select(outbound_requests.c.corp_id).distinct())
         for row in corps.all():
             await refetch_approvals(tx, row.corp_id, now_ms())

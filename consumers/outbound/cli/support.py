@@ -1,77 +1,32 @@
-"""What the commands share: the ledger without its consumer, the file of messages, sending it."""
+"""A file of messages: reading it, and sending it."""
 
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
-from sqlalchemy.exc import DBAPIError
 
-from dingbridge import DependencyUnavailable, Reject, open_database
-from dingbridge.consumers.outbound.consumer import Outbound
+from dingbridge import Reject
 from dingbridge.consumers.outbound.forms import MODELS, TYPE_PREFIX
 from dingbridge.consumers.outbound.messages import Message, key, parse
-from dingbridge.consumers.outbound.tables import metadata
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.event import NotAnEvent, Sent, decode
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
 from dingbridge.kafka.topic_policy import OUTBOUND, control_topic
 from dingbridge.kafka.topics import ensure_topics
-from dingbridge.logging import configure_logging
-from dingbridge.settings import ConsumerSettings, KafkaSettings
-from dingbridge.worker.api.clients import open_clients
-from dingbridge.worker.store.errors import is_missing_table
+from dingbridge.settings import KafkaSettings
 
 SOURCE = "/dingbridge/outbound/send"
 """``source`` of messages whose file names none."""
-
-_HINT = "start the consumer first: dingbridge consume outbound"
 
 
 class BadFile(BridgeError):
     """A file of messages with faults in it, all of which it names; nothing was sent."""
 
     exit_code = 2
-
-
-@asynccontextmanager
-async def open_ledger(*, api: bool = False, may_be_missing: bool = False) -> AsyncIterator[Outbound]:
-    """The consumer with its database and, with ``api``, its clients; nothing of it runs.
-
-    ``may_be_missing``: where there is no ledger yet, it is an empty one in memory.
-    """
-    settings = ConsumerSettings.load()
-    quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
-    configure_logging(settings.model_copy(update=quiet))
-    consumer = Outbound()
-    consumer.settings = settings
-    async with AsyncExitStack() as stack:
-        try:
-            consumer.database = open_database(settings.database_url_for(consumer.name), create=False)
-        except DependencyUnavailable as error:
-            if not may_be_missing:
-                raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR, or {_HINT}") from error
-            consumer.database = open_database("sqlite://")
-            await consumer.database.create_tables(metadata)
-        stack.push_async_callback(consumer.database.close)
-        if api:
-            opened = await open_clients(settings, stack)
-            if opened is None:
-                settings.api_credentials()  # raises, in words
-            else:
-                consumer.clients = opened[0]
-        try:
-            yield consumer
-        except DependencyUnavailable as error:
-            raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR") from error
-        except DBAPIError as error:
-            if is_missing_table(error):
-                raise BridgeError(f"outbound has no tables yet; {_HINT}") from error
-            raise
 
 
 def read_messages(path: Path) -> list[tuple[Message, bytes]]:

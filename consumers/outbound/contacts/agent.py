@@ -1,8 +1,8 @@
 """The agent: claims entities that are due, reads them in DingTalk, and acts by ``decide``; for both
 directions.
 
-The intention of a call is committed before the call and its outcome after it, so whoever finds an open
-intention knows that the call may have been made. Not here: the rules (``decide.py``), the rows (``rows.py``).
+The intention of a call is committed before the call, and its outcome after it. So an open intention shows
+that the call may have been made. Not here: the rules (``decide.py``), the rows (``rows.py``).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Decides what to do about one entity, from its ledger and what DingTalk returned. Pure.
+"""Decides about one entity, from its ledger and a read of DingTalk. Pure.
 
-A decision has four steps: settle the call that is open; take what DingTalk holds from a read that may lag;
-find what a person changed since the last read; write what the OA's desired state still lacks. Each call's
+A decision settles the open call, and takes over the read, which may lag. Then it finds what people changed
+since the last read, and writes what the OA's desired state still lacks. Each call's
 intention is committed before the call. So a decision after a crash, after a lost reply, or at an event that
 overtook the reply begins with the first step like any other.
 """
@@ -167,7 +167,7 @@ def _after_read(
 
 
 def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bool) -> dict[str, Any]:
-    """What the row owns, its mark, and its candidate. Once the OA's ``absent`` is carried out it owns
+    """The row's own id, mark and candidate after the read. Once the OA's ``absent`` is carried out it owns
     nothing: DingTalk may give the id to somebody of another row."""
     absent = ledger.desired is not None and ledger.desired.absent
     owned_id = None if gone and settled and absent else ledger.owned_id
@@ -183,7 +183,7 @@ def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bo
 
 
 def _believed(ledger: Ledger, returned: Fields | None, lagging: frozenset[str]) -> Fields | None:
-    """What DingTalk holds: what it returned, but of lagging fields what we know."""
+    """The believed state: the fields of the read, but lagging fields as last seen."""
     seen = ledger.seen
     if EXISTS in lagging:
         return seen
@@ -282,7 +282,7 @@ def _carry_out(
     if counted and not (left or ledger.removal_approved):
         return _pending(ledger, "update-approval", now_ms + HOUR_MS)
     if shown == (plan.op == "create"):
-        return Decision(ledger)  # the read lags: update only what it shows, create only what it does not
+        return Decision(ledger)  # the read lags: an update needs an entity in it, a creation needs none
     last = ledger.intention
     before = plan.before if isinstance(plan, Update) else ledger.seen
     target = None if plan.op == "delete" else plan.fields

@@ -96,8 +96,8 @@ class Contacts:
         return None if userid is None else await self.read("user", userid)
 
     async def _children(self, parent: object) -> list[tuple[str, ListedDepartment]]:
-        """The departments in ``parent`` that the app may read, by id. What a listing shows of them varies, so
-        each is read, once in this process."""
+        """The departments in ``parent`` that the app may read, by id. Listings vary in
+        their fields, so each department is read once in this process."""
         if not isinstance(parent, int):
             return []
         try:

@@ -17,7 +17,7 @@ _e = outbound_entity.c
 
 
 async def report_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | None) -> None:
-    """Report ``event`` about somebody who has no row; ``by`` is who did it, if known.
+    """Report ``event`` about a person or department without a row; ``by``: the actor's userid, if known.
 
     Raises ``Retry`` while a department may be one that we are creating: DingTalk chooses its dept_id, and the
     event may come before the reply. A person's userid is in the row from the beginning.

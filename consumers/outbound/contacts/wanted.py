@@ -94,7 +94,7 @@ async def refetch(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: s
 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
-    """By an operator: write it, whatever it waited for. An agent that works on it begins again. Of several
+    """By an operator: write the entity now. An agent that works on it begins again. Of several
     rows with one candidate the first gets it."""
     before = entity_of(row).ledger
     ledger = released(before)

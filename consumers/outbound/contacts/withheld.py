@@ -1,7 +1,7 @@
 """Fields that a person's answer lacks, and that the row has seen.
 
 DingTalk leaves a field out where it is empty, and where the app has no right to it any more
-(query-user-details). Another person who has the field shows which of the two it is.
+(query-user-details). Another person's answer tells the two apart.
 """
 
 from typing import Final
@@ -29,7 +29,7 @@ async def without_withheld(
     db: Reader, contacts: Contacts, entity: Entity, ledger: Ledger, observed: Observed
 ) -> Observed:
     """Take out of ``observed`` the fields that DingTalk shows of nobody: the row keeps what it has of them. A
-    field that nobody else has counts as emptied. Raises ``ApiError``."""
+    field of this person alone counts as emptied. Raises ``ApiError``."""
     withheld = set()
     for name in observed.lacking:
         if (ledger.seen or {}).get(name) and await _is_withheld(db, contacts, entity, name):

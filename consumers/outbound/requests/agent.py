@@ -1,6 +1,6 @@
 """Works on requests, in a loop beside that of contacts.
 
-A request is claimed with a lease and its state is read; before a call that changes DingTalk it is marked as
+A request is claimed with a lease, and its state is read. Before a call that changes DingTalk it is marked as
 begun, in a commit of its own. After a kill the next agent finds the mark and reads first. Not here: what is
 called and read (``approvals.py``, ``todos.py``).
 """

@@ -147,7 +147,7 @@ class People:
 
 
 def carried_out(target: Request | None) -> tuple[Request, str]:
-    """The request that another one names, and what it has made in DingTalk. Raises ``Stop``."""
+    """The named request, and the id of its to-do in DingTalk. Raises ``Stop``."""
     if target is not None and target.ding_id is not None:
         return target, target.ding_id
     if target is not None and target.result in ("refused", "conflict"):

@@ -80,7 +80,7 @@ def _refusal(row: Row[Any], values: Mapping[str, Any], words: str, now: int) -> 
 
 
 def _unknown(since_ms: int, now: int) -> dict[str, Any]:
-    """The columns of a request that may have been carried out: it waits for an operator, and then DingTalk is
+    """The columns of a request that may have been carried out. It waits for an operator. Then DingTalk is
     read first, as after a call whose answer was lost."""
     answer = {"result": "pending", "reason": "unknown", "code": None, "words": _UNKNOWN, "result_ms": now}
     return {**answer, "opened_ms": since_ms, "due_ms": None}
