@@ -4,7 +4,8 @@ is quick.
 """
 
 import asyncio
-from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import cast
 
 from dingbridge.events.event import Event
@@ -16,16 +17,19 @@ from dingbridge.worker.scheduling.together import MOST_TOGETHER, Together
 
 
 class InboxLookup:
-    """One statement at a time; whoever comes meanwhile waits for it, and mostly has the answer then."""
+    """One statement at a time; whoever comes meanwhile waits for it, and mostly has the answer then.
 
-    def __init__(self, executor: Executor, together: Together, queues: KeyQueues) -> None:
-        self._executor, self._together, self._queues = executor, together, queues
-        self._unasked: deque[QueuedRecord] = deque()
+    ``heads`` returns the first records of the key queues that are worked on now or next."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        together: Together,
+        queues: KeyQueues,
+        heads: Callable[[], Iterable[QueuedRecord]],
+    ) -> None:
+        self._executor, self._together, self._queues, self._heads = executor, together, queues, heads
         self._asking: asyncio.Event | None = None
-
-    def add(self, queued: QueuedRecord) -> None:
-        """``queued`` was fetched: ask for it together with others."""
-        self._unasked.append(queued)
 
     async def ask(self, head: QueuedRecord) -> None:
         """Find out whether ``head`` is known, and the records behind it. Raises ``DatabaseDown``."""
@@ -41,12 +45,14 @@ class InboxLookup:
                 self._asking = None
 
     def _next(self, head: QueuedRecord) -> list[QueuedRecord]:
-        found = {one: None for one in self._queues.from_head(head) if one.known is None}
-        while self._unasked and len(found) < MOST_TOGETHER:
-            queued = self._unasked.popleft()
-            if not queued.finished and queued.known is None:
-                found[queued] = None
-        return list(found)[:MOST_TOGETHER]
+        found: dict[QueuedRecord, None] = {}
+        for first in chain((head,), self._heads()):
+            for queued in self._queues.from_head(first):
+                if queued.known is None:
+                    found[queued] = None
+                    if len(found) == MOST_TOGETHER:
+                        return list(found)
+        return list(found)
 
     async def _ask_for(self, records: list[QueuedRecord]) -> None:
         readable = [one for one in records if self._together.decode(one) is None and one.failure is None]

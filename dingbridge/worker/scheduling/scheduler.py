@@ -14,9 +14,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any, Final, cast
 
 import structlog
@@ -102,7 +103,8 @@ class Scheduler:
         self._breakers = Breakers(self._put, on_change, package)
         self._retries = Retries(consumer, self._breakers, self._put)
         self._full_changes = offsets.full_changes
-        self._lookup = InboxLookup(executor, self._together, self._queues)
+        self._lookup = InboxLookup(executor, self._together, self._queues, self._heads)
+        self._repeats = False  # the last record was known: those behind it probably are, too
 
     def raise_fault(self) -> None:
         """Raises ``TaskEnded`` when a task has ended by itself: its record would wait for ever."""
@@ -114,7 +116,7 @@ class Scheduler:
         larger than any of ours only its place is kept: few bytes unpack to hundreds of MiB."""
         if not records:
             return
-        now, offsets, queues, asks = time.time(), self.offsets, self._queues, self._executor.asks_inbox_first
+        now, offsets, queues = time.time(), self.offsets, self._queues
         partition = TopicPartition(records[0].topic, records[0].partition)
         careful_to = offsets.careful_to.get(partition, 0)
         for record in records:
@@ -129,8 +131,6 @@ class Scheduler:
             offsets.add(queued)
             if record.offset < careful_to:
                 self._be_careful(queued)
-            if asks:
-                self._lookup.add(queued)
             if queues.add(queued) is not None:
                 self._put(queued)
         self._report_full()
@@ -156,6 +156,10 @@ class Scheduler:
     def in_flight(self) -> dict[str, Any]:
         """What is fetched and not finished, for a person: see ``queues/in_flight.py``."""
         return describe(self._consumer.name, self.offsets.unfinished(), self._running(), self._breakers.open)
+
+    def _heads(self) -> Iterator[QueuedRecord]:
+        running = (records[0] for records in self._turns.values() if records)
+        return (head for head in chain(running, self._ready) if not head.finished)
 
     def _running(self) -> set[QueuedRecord]:
         return {queued for records in self._turns.values() for queued in records}
@@ -263,8 +267,9 @@ class Scheduler:
         records = self._turns[turn] = [head]
         try:
             if head.failure is None:
-                if head.known is None and (self._executor.asks_inbox_first or head.careful):
+                if head.known is None and (self._executor.asks_inbox_first or head.careful or self._repeats):
                     await self._lookup.ask(head)
+                    self._repeats = bool(head.known)
                 if head.careful and not head.known:
                     await self._note_attempt(head)
                 if self._together.shares and not head.known and self._last is None:
@@ -363,6 +368,7 @@ class Scheduler:
         if turn.stuck or self._closed:  # others go on without it
             raise asyncio.CancelledError
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        self._repeats = self._repeats or outcome.kind == "seen"
         if outcome.kind not in ("done", "seen"):
             for queued in records:
                 queued.event = None

@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge import DependencyUnavailable, Event, Reject, Retry, Transaction
+from dingbridge import Consumer, DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge import retry as backoff_module
 from dingbridge.events.control import resync_requested
 from dingbridge.tasks import TaskEnded
@@ -20,6 +20,7 @@ from dingbridge.worker.attempts.watchdog import Turn
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 from dingbridge.worker.outcomes import LONGEST_REASON, Failure
 from dingbridge.worker.scheduling import scheduler as scheduler_module
+from dingbridge.worker.store import inbox
 from tests.unit.worker.harness import P0, Harness, Scripted, running, until
 from tests.unit.worker.support import kafka_record, record
 
@@ -72,6 +73,29 @@ async def test_work_in_slices_is_no_attempt_and_holds_its_key_back_alone() -> No
         assert (
             consumer.seen.index("other") < consumer.seen.index("next") == 22
         )  # after each slice, and the last
+
+
+class Unprepared(Scripted):
+    prepare = Consumer.prepare  # type: ignore[assignment]
+
+
+async def test_behind_one_known_record_the_inbox_is_asked_for_hundreds_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A restart behind 100,000 known records takes seconds."""
+    many = [(f"e{n}", f"u{n}") for n in range(1_500)]
+    async with running(Unprepared()) as harness:
+        harness.add(P0, *many)
+        await harness.idle()
+        await harness.scheduler.close()
+        entering = AsyncMock(side_effect=inbox.enter)
+        monkeypatch.setattr(inbox, "enter", entering)
+        harness.offsets.clear()
+        harness.assign()
+        harness.add(P0, *many, ("new", "u1"))
+        await harness.idle()
+        assert (await harness.effects())[len(many) :] == ["new"]
+        assert entering.await_count <= harness.consumer.concurrency + 1
 
 
 async def test_without_a_last_attempt_a_key_waits_until_it_works() -> None:
