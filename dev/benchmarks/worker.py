@@ -30,7 +30,7 @@ from dingbridge.worker.store.migrations import WorkerTables, migrate
 SHORT = 10_000
 ROUND = 100_000
 ROUNDS = 5
-DATABASE_ROUND = 6_000
+DATABASE_ROUND = 30_000
 PARALLEL_ROUND = 10_000
 KEYS = 500
 POISONED_SHARE = 100
