@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale manifests pictures bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-all test-unit test-integration test-faults test-lives test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale manifests pictures bench lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -64,8 +64,8 @@ test-deploy: servers ## deploy/: the chart by helm, Kubernetes manifests by its 
 test-console: servers ## The console in a real Chromium: each page, both languages, axe-core, roles, letters sent back (50 MB once)
 	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(PYTEST) tests/console $(ARGS)
 
-manifests: install ## deploy/kubernetes out of the chart deploy/helm, by helm (built by Go, 2 minutes, once)
-	@helm="$$(scripts/helm)" && HELM="$$helm/helm" $(BIN)/python -m dev.manifests
+manifests: ## Print what the chart deploy/helm renders for deploy/kubernetes, by helm (built by Go, 2 minutes, once)
+	@"$$(scripts/helm)/helm" template dingbridge deploy/helm --namespace dingbridge --values deploy/helm/examples/manifests.yaml $(ARGS)
 
 pictures: servers ## The pictures of docs/guide/console.md, of a console in a real Chromium (2 minutes)
 	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(BIN)/python -m dev.pictures
@@ -81,9 +81,6 @@ test-scale: servers ## The same, and what is larger still: Flink by examples/sca
 
 bench: servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 20 minutes; a quiet machine)
 	$(BIN)/python -m dev.benchmarks $(ARGS)
-
-bench-large: servers ## Large sizes, to RESULTS-large.md: 10,000,000 callbacks waiting, a company of 1,000,000, a day of 2,000,000 events (hours; 20 GB of disk; ARGS="--only company --people 100000")
-	$(BIN)/python -m dev.benchmarks --large $(ARGS)
 
 dist: install ## What is released, in dist/: wheel, sdist, pins, SBOM, checksums, and where a Docker engine answers the image (ARGS=--check: twice, and equal)
 	@scripts/dist $(ARGS)

@@ -27,8 +27,7 @@ _READ_IT = (
 class Results:
     """Collects lines; each says what is compared, what came out, and what was to be reached."""
 
-    def __init__(self, *, large: bool) -> None:
-        self._title = "Figures of large sizes" if large else "Figures"
+    def __init__(self) -> None:
         self._notes: list[str] = []
         self._parts: list[str] = []
 
@@ -151,7 +150,7 @@ class Results:
         )
         notes = "\n".join(f"- {note}" for note in self._notes)
         path.write_text(
-            f"# {self._title}\n\n{_READ_IT}\n\n"
+            f"# Figures\n\n{_READ_IT}\n\n"
             f"- {machine}\n- {packages}, SQLite {apsw.sqlite_lib_version()}\n{notes}\n\n"
             + "\n\n".join(self._parts)
             + "\n",

@@ -30,7 +30,6 @@ from dingbridge.worker.store.migrations import WorkerTables, migrate
 SHORT = 10_000
 ROUND = 100_000
 ROUNDS = 5
-LONG = 1_000_000
 DATABASE_ROUND = 30_000
 PARALLEL_ROUND = 10_000
 KEYS = 500
@@ -38,14 +37,11 @@ POISONED_SHARE = 100
 """Of partition 0's records, one in so many is of the key that always fails."""
 
 
-def measure(folder: Path, env: Mapping[str, str], results: Results, *, large: bool) -> None:
-    """All rates, and memory with ``ROUND`` records waiting; or, if ``large``, memory with ``LONG`` alone."""
+def measure(folder: Path, env: Mapping[str, str], results: Results) -> None:
+    """All rates, and memory with ``ROUND`` records waiting."""
     folder.mkdir(parents=True, exist_ok=True)
     healthy = {**env, "LOG_LEVEL": "ERROR", "DATA_DIR": str(folder)}
-    fill(healthy, LONG if large else ROUND)
-    if large:
-        results.add(_memory(healthy, LONG))
-        return
+    fill(healthy, ROUND)
     poisoned = {**healthy, "TOPIC_PREFIX": f"bad.{env['TOPIC_PREFIX']}"}
     fill(poisoned, 2 * DATABASE_ROUND, poisoned=True)
     with start_postgres(folder, how="wheel") as postgres:

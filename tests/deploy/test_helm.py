@@ -15,7 +15,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from dev.manifests import CHART, DEPLOY, manifests, template
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.consumers.outbound.settings import OutboundSettings
@@ -23,7 +22,8 @@ from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.worker.registry import load_consumer
 from tests.support.certificates import Authority
 from tests.support.documents import blocks
-from tests.support.manifests import Manifest, container, environment_of, pod
+from tests.support.helm import CHART, DEPLOY, template
+from tests.support.manifests import FOLDER, Manifest, container, documents, environment_of, pod
 
 EXAMPLES = CHART / "examples"
 PLAIN, PRODUCTION = EXAMPLES / "manifests.yaml", EXAMPLES / "production.yaml"
@@ -35,6 +35,17 @@ CASES = {
     "no consumer": [PLAIN, {"consumers": dict.fromkeys(("address-sync", "approval", "outbound"))}],
     "apps file alone": [PLAIN, {"dingtalk": {"appKey": "", "appsFile": {"existingSecret": "apps"}}}],
 }
+RENDERED = {
+    "settings.yaml": ((), "settings"),
+    "ingress.yaml": ((), "ingress"),
+    "consumers.yaml": ((), "consumers"),
+    "network-policies.yaml": ((), "network-policies"),
+    "keda.yaml": (("keda",), "keda"),
+    "stream.example.yaml": (("stream",), "ingress"),
+    "forward.example.yaml": (("forward",), "forward"),
+    "console.example.yaml": (("console",), "console"),
+}
+"""Files of deploy/kubernetes: their value files beside ``PLAIN``, and the chart's template."""
 APPS = """
 [apps.hr]
 token = "tokenOfHr"
@@ -101,12 +112,12 @@ def workloads(documents: list[Manifest]) -> dict[str, Manifest]:
 
 
 def test_the_plain_manifests_are_what_the_chart_renders():
-    made = manifests(os.environ["HELM"])
-    folder = DEPLOY / "kubernetes"
     by_hand = {"kustomization.yaml", "namespace.yaml", "secrets.example.yaml"}
-    assert {path.name for path in folder.iterdir()} == made.keys() | by_hand
-    for name, text in made.items():
-        assert (folder / name).read_text(encoding="utf-8") == text, f"{name}: run make manifests"
+    assert {path.name for path in FOLDER.iterdir()} == RENDERED.keys() | by_hand
+    for name, (values, source) in RENDERED.items():
+        texts = template(os.environ["HELM"], PLAIN, *(EXAMPLES / f"{value}.yaml" for value in values))[source]
+        rendered = [yaml.load(text, yaml.CSafeLoader) for text in texts]
+        assert documents(name) == rendered, f"deploy/kubernetes/{name}: change it as the chart"
 
 
 def test_lint_finds_nothing():

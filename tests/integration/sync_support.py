@@ -3,11 +3,11 @@
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from dev.benchmarks.large.compare import differences
 from dingbridge import Database
 from dingbridge.consumers.address_sync.tables import entities
 from dingbridge.mirror.entities import COMPANY
 from dingbridge.worker.store.errors import is_missing_table
+from tests.support.address_sync_tables import differences
 
 __all__ = ["differences", "synced_ms"]
 

@@ -1,20 +1,24 @@
 """What ``deploy/`` says of our processes is so. Whether Kubernetes takes it is tests/deploy's business."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 import dingbridge.settings
-from dev.manifests import SCHEMA, schema
+from dev.settings_doc import SECTIONS
 from dingbridge.console.settings import ConsoleSettings
 from dingbridge.consumers.outbound.settings import OutboundSettings
 from dingbridge.health_server import is_own_name
-from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
+from dingbridge.settings import ConsumerLimits, ConsumerSettings, IngressSettings, Settings
+from dingbridge.simulator.settings import SimulatorSettings
 from dingbridge.worker.api.budget import SHARES
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
+from tests.support.helm import SCHEMA
 from tests.support.manifests import (
     FOLDER,
     container,
@@ -38,6 +42,13 @@ FILLED_IN = example_env(
     POSTGRES_PASSWORD="secretOfTheDatabase",
 )
 """The .env of a real app."""
+BY_THE_CHART = re.compile(
+    r"KAFKA_(BOOTSTRAP|SECURITY|SASL|SSL).*|DINGTALK_(APP_KEY|APPS_FILE|OWNER_KEY|CORP_ID|MODE)|API_MONTHLY_BUDGET"
+    r"|ADMIN_.*|INGRESS_(HOST|PORT|REUSE_PORT)|DATA_DIR|JOURNAL_DIR|CONSOLE_(HOST|JOURNALS|LISTENERS|PORT|SOCKET)|SHUTDOWN_TIMEOUT_S"
+)
+"""Settings that other values of the chart stand for, or that probes, volumes and Services count on."""
+PROXIES = {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
+"""Variables that a value file may set beside settings."""
 APP = tuple(FILLED_IN["COMPOSE_FILE"].split(":"))
 SETTINGS = {
     "ingress": IngressSettings,
@@ -224,7 +235,21 @@ def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monke
 
 
 def test_the_charts_schema_knows_the_settings_that_there_are():
-    assert SCHEMA.read_text(encoding="utf-8") == schema(), "run make manifests"
+    secret, own = SecretStr, (ConsumerLimits, SimulatorSettings)
+    names = {
+        field.upper()
+        for _, _, cls in SECTIONS
+        if cls not in own
+        for field, info in cls.model_fields.items()
+        if secret not in (info.annotation, *getattr(info.annotation, "__args__", ()))
+    }
+    found = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]["settings"]
+    assert found["additionalProperties"] is False
+    taken = {name for name in names | PROXIES if not BY_THE_CHART.fullmatch(name)}
+    assert found["properties"] == {name: {"$ref": "#/$defs/value"} for name in taken}
+    [of_one] = found["patternProperties"]
+    limits = "|".join(field.upper() for field in ConsumerLimits.model_fields)
+    assert of_one == f"^[A-Z][A-Z0-9_]*_({limits})$"
 
 
 def forward(name, environment, toml, monkeypatch, folder):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev.dashboards.files import FOLDER
 from tests.support.compose_files import ROOT, rendered
+from tests.support.promql import BOARDS
 
 SERVICES = rendered()
 OBSERVERS = {name: service for name, service in SERVICES.items() if service.get("profiles") == ["observe"]}
@@ -70,7 +70,7 @@ def test_grafana_asks_that_prometheus_and_shows_all_dashboards():
     [provider] = config(mounted("grafana", "/etc/grafana/provisioning/dashboards/dingbridge.yml"))[
         "providers"
     ]
-    assert mounted("grafana", provider["options"]["path"]) == FOLDER
+    assert mounted("grafana", provider["options"]["path"]) == BOARDS
     home = OBSERVERS["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert mounted("grafana", home).is_file()
 

@@ -7,7 +7,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from dev.dashboards.files import FOLDER, files
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
@@ -21,7 +20,7 @@ from dingbridge.ingress.metrics import (
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.mirror.loop import MirrorMetrics
 from dingbridge.worker.metrics import WorkerMetrics
-from tests.support.promql import BOARDS, Query, grouped, of_dashboards, of_rules, records, selectors, unknown
+from tests.support.promql import Query, grouped, of_dashboards, of_rules, records, selectors, unknown
 
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 
@@ -79,12 +78,6 @@ def test_every_metric_and_label_of_a_query_exists(query):
 )
 def test_one_that_does_not_is_found(expression):
     assert len(unknown(Query("", expression, frozenset()), labels_of)) == 1
-
-
-def test_the_dashboards_are_those_that_the_code_makes():
-    made = {file.name: file.read_text(encoding="utf-8") for file in FOLDER.iterdir()}
-    assert files() == made, "run python -m dev.dashboards"
-    assert FOLDER == BOARDS
 
 
 def test_every_metric_stands_in_a_panel():

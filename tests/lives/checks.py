@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
 
-from dev.benchmarks.large.compare import differences
 from dingbridge.consumers.approval.examples import leave_ledger
 from dingbridge.consumers.approval.tables import approval_instances, approval_operations
 from dingbridge.consumers.outbound import fields as outbound_fields
 from dingbridge.kafka.topic_policy import dlq_topic
 from tests.lives.process import Running
+from tests.support.address_sync_tables import differences
 
 if TYPE_CHECKING:
     from tests.lives.life import Life
