@@ -29,7 +29,13 @@ class InboxLookup:
         heads: Callable[[], Iterable[QueuedRecord]],
     ) -> None:
         self._executor, self._together, self._queues, self._heads = executor, together, queues, heads
+        self.repeats = False
+        """Whether the last record was known: those behind it probably are, too."""
         self._asking: asyncio.Event | None = None
+
+    def needed(self, head: QueuedRecord) -> bool:
+        """Return whether to ask before ``head`` is attempted; else its transaction finds out."""
+        return head.known is None and (self.repeats or head.careful or self._executor.asks_inbox_first)
 
     async def ask(self, head: QueuedRecord) -> None:
         """Find out whether ``head`` is known, and the records behind it. Raises ``DatabaseDown``."""
@@ -43,11 +49,12 @@ class InboxLookup:
             finally:
                 self._asking.set()
                 self._asking = None
+        self.repeats = bool(head.known)
 
     def _next(self, head: QueuedRecord) -> list[QueuedRecord]:
         found: dict[QueuedRecord, None] = {}
         for first in chain((head,), self._heads()):
-            for queued in self._queues.from_head(first):
+            for queued in self._queues.from_head(first) if not first.finished else ():
                 if queued.known is None:
                     found[queued] = None
                     if len(found) == MOST_TOGETHER:

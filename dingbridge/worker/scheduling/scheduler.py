@@ -104,7 +104,6 @@ class Scheduler:
         self._retries = Retries(consumer, self._breakers, self._put)
         self._full_changes = offsets.full_changes
         self._lookup = InboxLookup(executor, self._together, self._queues, self._heads)
-        self._repeats = False  # the last record was known: those behind it probably are, too
 
     def raise_fault(self) -> None:
         """Raises ``TaskEnded`` when a task has ended by itself: its record would wait for ever."""
@@ -158,8 +157,7 @@ class Scheduler:
         return describe(self._consumer.name, self.offsets.unfinished(), self._running(), self._breakers.open)
 
     def _heads(self) -> Iterator[QueuedRecord]:
-        running = (records[0] for records in self._turns.values() if records)
-        return (head for head in chain(running, self._ready) if not head.finished)
+        return chain((records[0] for records in self._turns.values() if records), self._ready)
 
     def _running(self) -> set[QueuedRecord]:
         return {queued for records in self._turns.values() for queued in records}
@@ -267,9 +265,8 @@ class Scheduler:
         records = self._turns[turn] = [head]
         try:
             if head.failure is None:
-                if head.known is None and (self._executor.asks_inbox_first or head.careful or self._repeats):
+                if self._lookup.needed(head):
                     await self._lookup.ask(head)
-                    self._repeats = bool(head.known)
                 if head.careful and not head.known:
                     await self._note_attempt(head)
                 if self._together.shares and not head.known and self._last is None:
@@ -368,7 +365,7 @@ class Scheduler:
         if turn.stuck or self._closed:  # others go on without it
             raise asyncio.CancelledError
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
-        self._repeats = self._repeats or outcome.kind == "seen"
+        self._lookup.repeats = self._lookup.repeats or outcome.kind == "seen"
         if outcome.kind not in ("done", "seen"):
             for queued in records:
                 queued.event = None
