@@ -16,6 +16,7 @@ GIVE_UP_AFTER_S: Final = 3600.0
 dead letters."""
 
 LONGEST_PAUSE_S: Final = 60.0
+_NEVER: Final = float("-inf")
 _LONGEST_SPREAD_S: Final = 3600.0
 _LONGEST_OWN_DELAY_S: Final = 600.0
 _UNTIL_PAUSE: Final = 3
@@ -26,12 +27,15 @@ class Availability:
     """The latest successes and failures of one dependency. Times are epoch s."""
 
     def __init__(self) -> None:
-        self._worked_at = float("-inf")
+        self._worked_at = _NEVER
         self._failures, self._failing_since, self._failed_at = 0, 0.0, 0.0
 
-    def worked(self, now: float) -> None:
-        """An entity was served at ``now``."""
+    def worked(self, now: float) -> bool:
+        """An entity was served at ``now``. Return whether it is the first ever, or the first since a
+        failure."""
+        first = self._failures > 0 or self._worked_at == _NEVER
         self._worked_at, self._failures = max(self._worked_at, now), 0
+        return first
 
     def failed(self, before: float | None, now: float) -> bool:
         """An entity was not served at ``now``; ``before`` is when it failed last (None: it has not). Whether

@@ -35,6 +35,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -59,6 +60,7 @@ _TURNS: Final = (0, 0, 1, 0, 0, 1, 0, 2)
 so none starves, and work that people wait for comes soon."""
 
 _FAILED_DELAY_S: Final = 2.0
+_OWN_DELAYS_MS: Final = {failures: round(own_delay_s(failures) * 1000) for failures in range(11)}
 _OURS_TO_KNOW = {"entity": True, "address": False, "month": False, "token": False, "right": False}
 
 
@@ -92,10 +94,10 @@ def whose(error: BaseException | None) -> bool | None:
 
 
 def is_own(error: BaseException | None, availability: Availability, before: float | None) -> bool | None:
-    """``whose``, for an entity that failed ``before``. A page in place of an answer is its own failure, too,
-    when it comes again while others get answers. A proxy may block this entity's answer alone."""
-    page = isinstance(error, ApiError) and error.about == "address"
-    return True if page and availability.is_own_again(before) else whose(error)
+    """``whose``, for an entity that failed ``before``. A refusal of our address is its own failure, too, when
+    it comes again while others get answers. A firewall may block this entity's answer alone."""
+    refused = isinstance(error, ApiError) and error.about == "address"
+    return True if refused and availability.is_own_again(before) else whose(error)
 
 
 async def keep_working(
@@ -213,6 +215,15 @@ class WorkQueue:
         due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
         values = {"leased_ms": 0, "due_ms": due, "claims": self._c.claims + 1}
         await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(**values))
+
+    async def recovered(self, tx: Transaction, *where: ColumnElement[bool]) -> None:
+        """The dependency of the rows in ``where`` works: let them wait for their own failures alone."""
+        own_ms = self._c.failed_ms + case(_OWN_DELAYS_MS, value=self._c.attempts, else_=_OWN_DELAYS_MS[10])
+        waits = (self._c.priority.in_(set(_TURNS)), self._c.due_ms > self.now_ms(), self._c.leased_ms == 0)
+        key = self.table.primary_key
+        # a row that another transaction has locked is being made due, or claimed
+        later = select(*key).where(*waits, self._c.due_ms > own_ms, *where).with_for_update(skip_locked=True)
+        await tx.execute(update(self.table).where(tuple_(*key).in_(later)).values(due_ms=own_ms))
 
     async def done(self, tx: Transaction, row: Row[Any]) -> bool:
         """Delete ``row``, or release it where it was made due meanwhile. False: another has claimed it."""

@@ -135,16 +135,17 @@ def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
             api=api,
         )
     is_page = content.lstrip()[:1] == b"<"
-    if (is_page and (status < 300 or status == 403)) or (isinstance(reply, dict) and "punish" in reply):
-        wait = _WAIT_RE.search(content)
-        wait_s = float(wait[1]) if wait else BAN_S
+    wait = _WAIT_RE.search(content)
+    signed = (is_page and wait) or (isinstance(reply, dict) and "punish" in reply)
+    if signed or (is_page and (status < 300 or status == 403)):
         return Unavailable(
             f"DingTalk {api}: its firewall refuses this machine's address (no error code in the answer). "
             "More than 10,000 calls within 20 s shut it out for 5 minutes: call less often. If there were "
             "far fewer, a proxy between here and DingTalk answers in its place.",
             api=api,
-            retry_after_s=wait_s,
-            about="address",
+            retry_after_s=(float(wait[1]) if wait else BAN_S) if signed else None,
+            # any other page may be a proxy's, in place of this one answer
+            about="address" if signed else "busy",
         )
     if (trouble := _trouble(api, status)) is not None:
         return trouble

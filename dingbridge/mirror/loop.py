@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
-from sqlalchemy import ColumnElement, Row, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from dingbridge.availability import GIVE_UP_AFTER_S, Availability
 from dingbridge.dingtalk.errors import ApiError
@@ -123,6 +123,7 @@ class Loop:
         self._clock = clock
         self._availability: defaultdict[Place, Availability] = defaultdict(Availability)
         self._paused: dict[Place, float] = {}
+        self._recovered: set[Place] = set()
         self._claim_at, self._syncing = 0.0, 0
 
         self.gave_up_on: ApiError | None = None
@@ -144,6 +145,11 @@ class Loop:
         now, c = self._clock(), self._entities.table.c
         if now < self._claim_at:
             return []
+        if self._recovered:
+            of = [and_(c.app == app, c.kind == kind) for app, kind in self._recovered]
+            self._recovered.clear()
+            async with self._database.transaction() as tx:
+                await self._entities.queue.recovered(tx, or_(*of))
         self._paused = {place: until for place, until in self._paused.items() if until > now}
         only: list[ColumnElement[bool]] = [or_(c.app != a, c.kind != k) for a, k in self._paused]
         for_syncs = min(free, FOR_SYNCS - self._syncing)
@@ -180,9 +186,11 @@ class Loop:
             self._syncing -= row.priority == RECONCILE
 
     def _worked(self, row: Row[Any]) -> None:
-        self._availability[row.app, row.kind].worked(self._clock())
+        place = row.app, row.kind
+        if self._availability[place].worked(self._clock()):
+            self._recovered.add(place)
         self.gave_up_on = None
-        self._paused.pop((row.app, row.kind), None)
+        self._paused.pop(place, None)
 
     async def _failed(self, row: Row[Any], error: Exception) -> None:
         place, queue = (row.app, row.kind), self._entities.queue

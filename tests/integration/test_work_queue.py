@@ -205,6 +205,35 @@ async def test_what_others_failures_tell(database: Database, queue: WorkQueue, c
     assert await queue.claim(database, 1) == []
 
 
+async def test_what_waited_for_a_dependency_waits_for_its_own_failures_alone_when_that_works(
+    database: Database, queue: WorkQueue, clock: Clock
+) -> None:
+    """Except what is claimed, and of other parts of the queue."""
+    await fill(database, queue, sized(2_000, 20_000), RECONCILE)
+    await fill(database, queue, 1, PEOPLE_WAIT)
+    now, later = queue.now_ms(), queue.now_ms() + 600_000
+    failed: dict[int, dict[str, Any]] = {
+        0: {"failed_ms": now - 50_000},
+        1: {"failed_ms": now - 1_000, "attempts": 3},
+        2: {"failed_ms": now - 1_000, "attempts": 30},
+        3: {"failed_ms": now - 1_000, "leased_ms": later},
+        4: {"failed_ms": now - 1_000, "corp_id": "other"},
+        5: {"failed_ms": None},
+    }
+    async with database.transaction() as tx:
+        for number, values in failed.items():
+            await tx.execute(update(items).where(items.c.number == number).values(due_ms=later, **values))
+    async with database.transaction() as tx:
+        await tx.execute(text("ANALYZE"))
+    asked = asked_of(database)
+    async with database.transaction() as tx:
+        await queue.recovered(tx, items.c.corp_id == "c")
+    assert await slow(database, asked) == []
+    rows = await database.reader().execute(select(items.c.number, items.c.due_ms).order_by(items.c.number))
+    due = {row.number: row.due_ms for row in rows if row.number in failed}
+    assert due == {0: now - 49_000, 1: now + 7_000, 2: now + 599_000, 3: later, 4: later, 5: later}
+
+
 async def test_success_forgets_failures(database: Database, queue: WorkQueue, clock: Clock) -> None:
     await fill(database, queue, 1)
     [row] = await queue.claim(database, 1)

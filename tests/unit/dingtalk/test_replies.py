@@ -72,8 +72,7 @@ BAN = {"status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": "012
         (403, content(BAN), 5.0),
         (200, content({**BAN, "wait": "60"}), 60.0),
         (200, b"<!DOCTYPE html><script>var x=" + content(BAN) + b"</script>", 5.0),
-        (200, b"\n <html><body>denied</body></html>", BAN_S),
-        (403, b"<html></html>", BAN_S),
+        (200, content({"punish": "deny"}), BAN_S),
     ],
 )
 def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> None:
@@ -81,6 +80,13 @@ def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> N
         read(API, status, body)
     assert caught.value.retry_after_s == wait_s
     assert (caught.value.errcode, caught.value.about) == (None, "address")
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b"\n <html>denied</html>"), (403, b"<html></html>")])
+def test_any_other_page_may_be_in_place_of_this_one_answer(status: int, body: bytes) -> None:
+    with pytest.raises(Unavailable, match=r"firewall .* a proxy") as caught:
+        read(API, status, body)
+    assert (caught.value.about, caught.value.retry_after_s) == ("busy", None)
 
 
 @pytest.mark.parametrize(
