@@ -6,7 +6,7 @@ its write needs unchanged (``dingbridge/work_queue.py``).
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -71,7 +71,7 @@ def entities_table(metadata: MetaData, name: str) -> Table:
         Column("read_ms", BigInteger, comment="when the last read that was answered began; NULL: never read"),
         Column("settles_ms", BigInteger, nullable=False, default=0, comment="answers may be old until then"),
         Column("state", Text, comment="answers.State; NULL: as DingTalk answered"),
-        Column("code", Text, comment="refused: DingTalk's code; withheld: the columns"),
+        Column("code", Text, comment="DingTalk's code of a refusal or failure; withheld: the columns"),
         Column("left_ms", BigInteger, comment="when somebody was marked as left without an event"),
         Column("run_ms", BigInteger, comment="to be read for the full sync that began then"),
         *queue_columns(),
@@ -179,6 +179,28 @@ class Entities:
         c = self.table.c
         of_run = select(c.entity_id).where(c.run_ms > 0, c.corp_id == corp_id, c.kind != COMPANY)
         return int(await db.scalar(select(func.count()).select_from(of_run.limit(most).subquery())))
+
+    async def failing_of_run(self, db: Reader, corp_id: str) -> Sequence[Row[Any]]:
+        """Return ``kind``, ``entity_id``, ``attempts`` and ``failed_ms`` of what has failed since it was read
+        last, of a full sync and of its beginning."""
+        c = self.table.c
+        columns = c.kind, c.entity_id, c.attempts, c.failed_ms
+        return (await db.execute(select(*columns).where(*self._failing(corp_id)))).all()
+
+    async def retry_run(self, tx: Transaction, corp_id: str) -> None:
+        """Read what ``failing_of_run`` returns now."""
+        failing = [*self._failing(corp_id), self.table.c.leased_ms == 0]
+        await tx.execute(update(self.table).where(*failing).values(due_ms=self.now_ms()))
+
+    def _failing(self, corp_id: str) -> list[ColumnElement[bool]]:
+        c = self.table.c
+        return [c.corp_id == corp_id, or_(c.run_ms > 0, c.kind == COMPANY), c.failed_ms.is_not(None)]
+
+    async def kinds_read(self, db: Reader, corp_id: str, since_ms: int) -> set[str]:
+        """Return the kinds of which something was read since ``since_ms``."""
+        c = self.table.c
+        read = select(c.kind).where(c.corp_id == corp_id, c.read_ms >= since_ms).distinct()
+        return {row.kind for row in await db.execute(read)}
 
     async def in_states(self, db: Reader, corp_id: str) -> Counter[str]:
         """Return how many entities are in each state (``answers.State``)."""

@@ -129,6 +129,9 @@ class Loop:
         self.gave_up_on: ApiError | None = None
         """The last answer of a kind that works for nobody just now; None: all kinds work."""
 
+        self.errors: dict[str, ApiError] = {}
+        """The last failure of each kind that has had any."""
+
     async def run(self) -> None:
         """Read what is due until cancelled. Raises ``DatabaseDown``: call it again."""
         await keep_working(self._claim, self._one, AT_ONCE, IDLE_S)
@@ -197,6 +200,8 @@ class Loop:
         availability = self._availability[place]
         own = is_own(error, availability, None if row.failed_ms is None else row.failed_ms / 1000)
         values = queue.failure(row, availability, error, own=own)
+        if isinstance(error, ApiError):
+            self.errors[row.kind] = error
         if availability.is_down or own is False:
             asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0.0
             self.gave_up_on = error if isinstance(error, ApiError) else None
@@ -207,10 +212,12 @@ class Loop:
         late = alone and now_ms - row.run_ms > GIVE_UP_AFTER_S * 1000
         still = row.state == "refused" and not availability.is_down
         given_up = values["due_ms"] is None or late or still
+        code = (isinstance(error, ApiError) and error.code) or type(error).__name__
         if given_up:
-            code = (isinstance(error, ApiError) and error.code) or type(error).__name__
             await self._refused(row, code, REFUSED_AGAIN_S)
         else:
+            if row.state is None:
+                values["code"] = code
             async with self._database.transaction() as tx:
                 await queue.release(tx, row, **values)
         level = log.error if given_up else log.warning

@@ -117,8 +117,8 @@ class Mirror(Consumer[None]):
         return await forget_rows(tx, person, {self.table: "userid"})
 
     async def show(self, db: Reader) -> list[Printed]:
-        """The entities that DingTalk refuses, whose fields were kept, or that wait beyond the limit of
-        leavers; a table for each of these states that has any."""
+        """The entities whose last read failed, that DingTalk refuses, whose fields were kept, or that wait
+        beyond the limit of leavers; a table for each of these that has any."""
         return await in_doubt(db, self.entities)
 
     # The consumer
