@@ -171,7 +171,7 @@ class Publisher:
             current = await self._send_and_build(current)
             if current is None or not current.full:
                 await asyncio.sleep(max(0.0, next_at - time.monotonic()))
-                if not self._may_try:
+                if current is not None and not self._may_try:
                     current = await self._builder.build(current)
 
     async def _send_and_build(self, current: BatchSet) -> BatchSet | None:
