@@ -6,7 +6,6 @@ from contextlib import closing
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
-    MessageSizeTooLargeError,
     PolicyViolationError,
     TopicAuthorizationFailedError,
 )
@@ -16,6 +15,7 @@ from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import DAMAGED, Acknowledgement, Parked
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.batches import MAX_RECORDS
+from dingbridge.ingress.relay.sender import InvalidRecordError
 from tests.support.waiting import eventually
 from tests.unit.ingress.filled import UNDERSTOOD, UNREADABLE_ROWS
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, RESYNC, USERS, body, number_of
@@ -39,13 +39,13 @@ async def test_retry_sends_only_what_was_parked_for_that_topic(room, kafka):
 async def test_a_page_of_those_that_are_refused_again_hides_no_other(room, kafka, monkeypatch):
     monkeypatch.setattr(publishing, "BY_HAND_PAGE", 10)
     await room.park(35, "too_large")
-    kafka.refuses = lambda _, value: MessageSizeTooLargeError() if number_of(value) <= 25 else None
+    kafka.refuses = lambda _, value: PolicyViolationError() if number_of(value) <= 25 else None
     await room.publish(retry=True)
     assert kafka.numbers() == list(range(26, 36))
-    kafka.refuses = lambda _, value: PolicyViolationError() if number_of(value) == 7 else None
+    kafka.refuses = lambda _, value: InvalidRecordError() if number_of(value) == 7 else None
     await room.publish(retry=True)
     assert sorted(kafka.numbers()) == [n for n in range(1, 36) if n != 7]
-    assert room.why_parked() == {7: "policy"}, "by its new reason"
+    assert room.why_parked() == {7: "invalid_record"}, "by its new reason"
 
 
 async def test_what_was_refused_for_its_size_is_tried_by_hand_only(room, kafka, running):
@@ -143,7 +143,7 @@ async def test_what_is_new_goes_on_while_many_that_were_refused_for_themselves_w
             keeping.append(asyncio.ensure_future(room.keep(body(201))))
         if 201 not in kafka.numbers():
             tried.add(number)
-        return MessageSizeTooLargeError()
+        return PolicyViolationError()
 
     kafka.refuses = refuses
     async with running() as publisher:
