@@ -27,7 +27,7 @@ from dingbridge.ingress.journal.rows import Acknowledgement, Parked
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet, BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
-from dingbridge.ingress.relay.sender import BLOCKING, BY_HAND, UP, Refusal, Sender
+from dingbridge.ingress.relay.sender import BLOCKING, NOT_BY_HAND, UP, Refusal, Sender
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain
 from dingbridge.settings import IngressSettings
@@ -236,12 +236,13 @@ class Publisher:
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
         elif self._by_hand is not None:
-            more = await self._try({None: (BY_HAND, BY_HAND_PAGE, self._by_hand)})
+            more = await self._try({None: (NOT_BY_HAND, BY_HAND_PAGE, self._by_hand)})
             self._by_hand = more.get(None)
 
     async def _try(self, wanted: Mapping[str | None, Page]) -> dict[str | None, int]:
-        """Send a page of the parked callbacks of each topic (None: of all topics): those with these reasons,
-        so many, behind that ``seq``. Returns the last ``seq`` of each that may have more."""
+        """Send a page of the parked callbacks of each topic: those with these reasons (None: of all topics,
+        with any but these), so many, behind that ``seq``. Returns the last ``seq`` of each that may have
+        more."""
         await self._save()  # what was parked meanwhile is in the file, so that the order holds
         batches, tried, more = await self._builder.build_parked(wanted, self._acked)
         batches.refuse(await self._sender.send(batches.records, _RETRY_WITHIN_S))

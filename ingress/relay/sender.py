@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
-from dingbridge.ingress.journal.rows import FAULT
+from dingbridge.ingress.journal.rows import DAMAGED
 from dingbridge.ingress.relay.size_limits import SizeLimits
 from dingbridge.ingress.relay.status import CallbackRecord, RelayStatus
 from dingbridge.kafka.client import (
@@ -70,8 +70,9 @@ class Refusal(StrEnum):
 _OF_A_RECORD = frozenset({Refusal.TOO_LARGE, Refusal.POLICY, Refusal.INVALID_RECORD})
 BLOCKING = frozenset(Refusal) - _OF_A_RECORD
 """The reasons about a topic as a whole: while one lasts, all later records are parked, too."""
-BY_HAND = frozenset({*_OF_A_RECORD, FAULT})
-"""The reasons for which a callback is tried again only when an operator asks."""
+NOT_BY_HAND = frozenset({*BLOCKING, DAMAGED})
+"""When an operator asks, a callback is tried that is parked for any other reason, also for one that only
+another release knows. It is tried at no other time."""
 
 
 class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types

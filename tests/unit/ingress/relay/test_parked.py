@@ -1,6 +1,7 @@
 """What is parked is tried again: what was parked and no more, in order, without holding up what is well."""
 
 import asyncio
+from contextlib import closing
 
 import pytest
 from aiokafka.errors import (
@@ -9,11 +10,14 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import DAMAGED, Acknowledgement, Parked
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.batches import MAX_RECORDS
 from dingbridge.ingress.relay.sender import InvalidRecordError
 from tests.support.waiting import eventually
+from tests.unit.ingress.filled import UNDERSTOOD, UNREADABLE_ROWS
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, RESYNC, USERS, body, number_of
 
 
@@ -164,3 +168,30 @@ async def test_a_page_of_parked_callbacks_with_many_records_takes_no_more_than_a
         await room.publish(retry=True)
     assert max(counts) <= 2 * MAX_RECORDS
     assert [number_of(value) for value in kafka.taken[USERS]] == [n for n in range(40) for _ in users]
+
+
+@pytest.mark.parametrize("change", [*UNDERSTOOD.values(), *UNREADABLE_ROWS.values()])
+async def test_a_parked_row_that_has_changed_ends_nothing_and_stays_while_it_is_not_understood(
+    room, kafka, change
+):
+    await room.park(3, "rights")
+    room.change(f"UPDATE parked SET {change} WHERE seq = 2")
+    await room.keep(body(4))
+    await room.publish(retry=True)
+    assert kafka.numbers() == [1, *([2] if change.startswith("since") else []), 3, 4]
+    with closing(JournalFile(current(room.root), read_only=True)) as file:
+        left = [(one.reason, one.callbacks) for one in file.parked_groups()]
+    if change in UNREADABLE_ROWS.values():
+        assert left == [("unreadable", 1)]
+    else:
+        assert left == ([] if change.startswith("since") else [("damaged", 1)])
+
+
+async def test_what_is_parked_for_a_reason_of_another_release_is_tried_by_hand(room, kafka, running):
+    await room.park(2, "quota")
+    await room.keep(body(3))
+    async with running() as publisher:
+        await eventually(lambda: kafka.numbers() == [3], what="what is new")
+        publisher.retry()
+        await eventually(lambda: kafka.numbers() == [3, 1, 2], what="by hand")
+    assert room.parked() == []
