@@ -96,7 +96,7 @@ class FolderMetrics:
         gauge = partial(Gauge, registry=registry)
         self.waiting = gauge("dingbridge_journal_waiting", "Callbacks kept and not yet in Kafka")
         self.oldest_seconds = gauge("dingbridge_journal_oldest_waiting_seconds", "Age of the oldest of them")
-        self.bytes = gauge("dingbridge_journal_bytes", "Size of the journal's folder")
+        self.bytes = gauge("dingbridge_journal_bytes", "Size of the journals in JOURNAL_DIR")
         self.free_bytes = gauge("dingbridge_journal_free_bytes", "Free disk under the journal")
         self.parked = gauge("dingbridge_parked", "Parked callbacks, by reason", ["reason"])
         self.damaged = gauge(

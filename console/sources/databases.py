@@ -12,7 +12,7 @@ from dingbridge.worker.store.database import Database, open_database
 
 TIMEOUT_S: Final = 5.0
 READ_LIMIT_S: Final = 3.0
-"""After which the database itself ends a statement, in s."""
+"""After which PostgreSQL itself ends a statement, in s."""
 
 
 class Databases:

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from dingbridge.errors import BridgeError
 from dingbridge.ingress.admin.routes import retention
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, journal_lock, put_aside
+from dingbridge.ingress.journal.folder import DRAINED, beside_current, current
+from dingbridge.ingress.journal.locks import journal_lock
 from dingbridge.ingress.journal.rows import DAMAGED
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import JournalMetrics
@@ -30,26 +31,30 @@ async def publish(settings: IngressSettings, root: Path) -> int:
             f"there is no journal in {current(root).parent}; name a JOURNAL_DIR, or set it as for the "
             "ingress; `dingbridge journal drain` takes any folder with a journal.db"
         )
-    registry = CollectorRegistry()
     with journal_lock(root):
-        journal = Journal(root, retention(settings), JournalMetrics(registry))
-        async with WatchedTasks() as tasks:
-            await journal.start()
-            try:
-                if journal.fault is not None:
-                    raise BridgeError(journal.fault)
-                if aside := put_aside(root):
-                    raise BridgeError(
-                        f"{aside[0].parent} is not drained yet; start an ingress on {root}, which does that"
-                    )
-                tasks.need("that waits for damage of the journal", journal.until_damaged)
-                known = companies(settings)
-                publisher = Publisher(
-                    settings, lambda: known, journal, RelayStatus(registry), until_empty=True
+        for path in beside_current(root):
+            if not (path.parent / DRAINED).exists():
+                raise BridgeError(
+                    f"{path.parent} is not drained yet; start an ingress on {root}: it drains damaged-… by "
+                    "itself, any other folder by `dingbridge journal drain`; then move that away"
                 )
-                publisher.retry()
-                await publisher.run()
-            finally:
-                await journal.stop()
-    with closing(JournalFile(current(root), read_only=True)) as file:
-        return sum(group.callbacks for group in file.parked_groups() if group.reason != DAMAGED)
+        await _publish(settings, root)
+        with closing(JournalFile(current(root), read_only=True)) as file:
+            return sum(group.callbacks for group in file.parked_groups() if group.reason != DAMAGED)
+
+
+async def _publish(settings: IngressSettings, root: Path) -> None:
+    registry = CollectorRegistry()
+    journal = Journal(root, retention(settings), JournalMetrics(registry))
+    async with WatchedTasks() as tasks:
+        await journal.start()
+        try:
+            if journal.fault is not None:
+                raise BridgeError(journal.fault)
+            tasks.need("that waits for damage of the journal", journal.until_damaged)
+            known = companies(settings)
+            publisher = Publisher(settings, lambda: known, journal, RelayStatus(registry), until_empty=True)
+            publisher.retry()
+            await publisher.run()
+        finally:
+            await journal.stop()

@@ -4,8 +4,8 @@ holds it.
 ``drain`` takes the callbacks of another folder in, ``retry`` tries what is parked.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from dingbridge.errors import BridgeError
 from dingbridge.health_server import json_object, json_response
 from dingbridge.ingress.errors import JournalUnavailable
 from dingbridge.ingress.journal.drain import Drainer, folders_in
-from dingbridge.ingress.journal.folder import CURRENT, journal_lock
 from dingbridge.ingress.journal.retention import Retention
 from dingbridge.ingress.relay.relay import Relay
 from dingbridge.settings import IngressSettings
@@ -35,11 +34,8 @@ def verbs(drainer: Drainer, relay: Relay) -> dict[str, Verb]:
 
     async def drain(options: dict[str, Any]) -> dict[str, Any]:
         kept = unreadable = 0
-        paths = folders_in(Path(str(options.get("folder", ""))))
-        with ExitStack() as stack:
-            for path in paths:
-                if path.parent.name == CURRENT:  # raises JournalLocked: that instance is not gone
-                    stack.enter_context(journal_lock(path.parent.parent))
+        paths = await asyncio.to_thread(folders_in, Path(str(options.get("folder", ""))))
+        async with drainer.hold(paths):  # all of them, before anything is read
             for path in paths:
                 state = await drainer.drain(path)
                 kept, unreadable = kept + state.kept, unreadable + state.unreadable

@@ -10,8 +10,8 @@ come, so an interrupted one goes on where it was. The file itself is only read.
 import asyncio
 import shutil
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -31,10 +31,12 @@ from dingbridge.ingress.journal.folder import (
     DRAINED,
     JOURNAL_FILE,
     MIN_FREE_BYTES,
+    current,
     delete_folder,
     name_below,
     put_aside,
 )
+from dingbridge.ingress.journal.locks import drain_lock
 from dingbridge.ingress.journal.rows import NewCallback, ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 
@@ -95,28 +97,39 @@ class Drainer:
                     await self._put_aside(path)
                 except Exception as error:  # a damaged file may fail in any way; it stays, and is tried again
                     words = f"{type(error).__name__}: {error}"
-                    name = name_below(self._journal.root, path.parent)
-                    log.error("journal.drain_waits", folder=name, words=words)
+                    log.error("journal.drain_waits", folder=path.parent.name, words=words)
             await asyncio.sleep(_EVERY_S)
 
     async def _put_aside(self, path: Path) -> None:
-        state, name = await self.drain(path), name_below(self._journal.root, path.parent)
-        # Invariant 2: only now, when all of it that can be read is kept again
-        if state.unreadable:
-            (path.parent / DRAINED).touch()
-            return
-        await asyncio.to_thread(delete_folder, path.parent)
+        name = path.parent.name
+        async with self.hold([path]):
+            state = await self.drain(path)
+            # Invariant 2: only now, when all of it that can be read is kept again
+            if state.unreadable:
+                await asyncio.to_thread((path.parent / DRAINED).touch)
+                return
+            await asyncio.to_thread(delete_folder, path.parent)
         await self._journal.commit([], {NOTES + name: None})
         log.info("journal.folder_removed", folder=name)
 
+    @asynccontextmanager
+    async def hold(self, paths: Sequence[Path]) -> AsyncIterator[None]:
+        """Keep every process from writing the journals' files at ``paths`` meanwhile. Raises
+        ``JournalLocked`` where one holds a folder of theirs."""
+        with ExitStack() as locks:
+            for path in paths:
+                lock = drain_lock(path.parent, self._journal.root)
+                await asyncio.to_thread(locks.enter_context, lock)
+            yield
+
     async def drain(self, path: Path) -> DrainState:
-        """Drain the journal's file at ``path``, which nobody writes, or go on with it. At the end the
-        consumers are asked to resync if it was put aside here, or anything could not be read.
+        """Drain the journal's file at ``path``, which is held, or go on with it. At the end the consumers are
+        asked to resync if it was put aside here, or anything could not be read.
 
         Raises ``JournalUnavailable`` while the journal takes nothing or the disk is nearly full;
         ``JournalError`` for a file that is no journal, or of another version, or the one that is written;
         ``apsw.Error`` when the disk fails."""
-        name = name_below(self._journal.root, path.parent)
+        name = await asyncio.to_thread(name_below, self._journal.root, path.parent)
         own = not Path(name).is_absolute()
         async with self._busy:
             before = state = drain_states(await self._journal.notes(NOTES)).get(name, DrainState())
@@ -136,18 +149,20 @@ class Drainer:
                 if state.journal != source.id:
                     state = DrainState(source.id)
                 pages = source.pages(state)
-                while page := await asyncio.to_thread(next, pages, None):
-                    if shutil.disk_usage(self._journal.root).free < MIN_FREE_BYTES:
-                        raise JournalUnavailable(
-                            "disk",
-                            f"less than {MIN_FREE_BYTES >> 20} MiB are free under {self._journal.root}; free "
-                            "some: the room is for new callbacks",
-                        )
+                while page := await asyncio.to_thread(self._next, pages):
                     rows, state = page
                     await self._journal.commit(rows, {NOTES + name: state.note()})
             if state.done and state is before:  # nothing came since
                 return state
             return await self._finish(name, state, resync=own or state.unreadable > 0)
+
+    def _next(self, pages: Iterator[T]) -> T | None:
+        """The next of ``pages``. Raises ``JournalUnavailable`` where the disk has no room for it."""
+        page, root = next(pages, None), self._journal.root
+        if page is not None and shutil.disk_usage(root).free < MIN_FREE_BYTES:
+            words = f"less than {MIN_FREE_BYTES >> 20} MiB are free under {root}; free some: the room is for"
+            raise JournalUnavailable("disk", f"{words} new callbacks")
+        return page
 
     async def _finish(self, name: str, state: DrainState, *, resync: bool) -> DrainState:
         """The drain's last commit; with ``resync`` it also keeps a resync request for the consumers."""
@@ -226,10 +241,11 @@ def _read(read: Callable[[], T]) -> T | None:
 
 
 def folders_in(where: Path) -> list[Path]:
-    """The journals' files in ``where``: a folder with one, or a whole ``JOURNAL_DIR``. Raises
-    ``BridgeError`` where there is none."""
+    """The journals' files in ``where``: a folder with one, or a ``JOURNAL_DIR``, then ``current`` and what
+    was put aside. Raises ``BridgeError`` where there is none."""
     folder = where.resolve()
-    if not (found := sorted(folder.rglob(JOURNAL_FILE))):
+    found = [path for path in (folder / JOURNAL_FILE, current(folder)) if path.exists()]
+    if not (found := found + put_aside(folder)):
         raise BridgeError(
             f"there is no journal in {where}; name a JOURNAL_DIR, or a folder with a journal.db"
         )

@@ -23,12 +23,18 @@ from dingbridge.ingress.journal.rows import (
     columns_of,
     damaged_row,
     now_ms,
+    parked_of,
     row_of,
 )
 from dingbridge.ingress.journal.schema import APPLICATION_ID, SCHEMA, VERSION, refuse_other_version
 
 _SELECT = "SELECT * FROM callbacks"
 """Without the columns' names: a bit may have flipped in the schema's."""
+_SEQ, _SINCE = (f"CASE typeof({one}) WHEN 'integer' THEN {one} END" for one in ("seq", "since_ms"))
+_TOPIC, _REASON = (
+    f"CASE typeof({one}) WHEN 'text' THEN CAST({one} AS BLOB) END" for one in ("topic", "reason")
+)
+"""The columns of a parked row as ``parked_of`` takes them. As a blob, a text that is none is no error."""
 _ROWS_PER_STATEMENT = 256
 _UNREADABLE_VALUE = (apsw.TooBigError, UnicodeDecodeError)
 """The file is sound, but a value in one of its rows cannot be read."""
@@ -249,17 +255,23 @@ class JournalFile:
         return [seq for (seq,) in self.db.execute("SELECT rowid FROM callbacks ORDER BY rowid")]
 
     def parked(self, topic: str | None, reasons: Iterable[str], after_seq: int, limit: int) -> list[Parked]:
-        """The first callbacks behind ``after_seq`` that are parked for ``topic`` (None: for any) and one of
-        ``reasons``, by ``seq``."""
+        """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``, by
+        ``seq``; with None, for any topic and any reason but these."""
         wanted = sorted(reasons)
-        where = f"reason IN ({','.join('?' * len(wanted))}) AND seq > ? ORDER BY seq LIMIT ?"
-        if topic is None:
-            return self._parked(where, *wanted, after_seq, limit)
-        return self._parked(f"topic = ? AND {where}", topic, *wanted, after_seq, limit)
+        these = f"reason IN ({','.join('?' * len(wanted))})"
+        where = f"NOT {these}" if topic is None else f"topic = ? AND {these}"
+        values = wanted if topic is None else [topic, *wanted]
+        # a number of another type is greater than all: it would be found again and again
+        where = f"{where} AND seq > ? AND typeof(seq) = 'integer' ORDER BY seq LIMIT ?"
+        return self._parked(where, *values, after_seq, limit)
 
     def parked_of(self, seq: int) -> list[Parked]:
         """What is parked of the callback ``seq``."""
         return self._parked("seq = ?", seq)
+
+    def all_parked(self) -> list[Parked]:
+        """All that is parked, also what cannot be understood."""
+        return self._parked("TRUE")
 
     def parked_seqs(self, after_seq: int, limit: int) -> list[int]:
         """The first callbacks behind ``after_seq`` that are parked, by ``seq``."""
@@ -267,13 +279,24 @@ class JournalFile:
         return [_number(seq) for (seq,) in self.db.execute(sql, (after_seq, limit))]
 
     def _parked(self, where: str, *values: Any) -> list[Parked]:
-        sql = f"SELECT * FROM parked WHERE {where}"  # noqa: S608 - all of it is ours
-        return [Parked(*row) for row in self._rows(sql, values)]
+        sql = f"SELECT {_SEQ}, {_TOPIC}, {_REASON}, {_SINCE} FROM parked WHERE {where}"  # noqa: S608 - ours
+        return [parked_of(*row) for row in self._rows(sql, values)]
 
     def parked_groups(self) -> list[ParkedGroup]:
         """What is parked, by topic and reason; counted by the index alone."""
-        sql = "SELECT topic, reason, count(*), min(since_ms) FROM parked GROUP BY topic, reason"
-        return [ParkedGroup(*row) for row in self._rows(sql)]
+        sql = (
+            f"SELECT count({_SEQ}), count(*), {_TOPIC}, {_REASON}, min({_SINCE}) FROM parked "  # noqa: S608
+            "GROUP BY topic, reason"
+        )
+        groups = dict[tuple[str, str], ParkedGroup]()
+        for numbered, rows, *columns in self._rows(sql):
+            for seq, count in ((0, numbered), (None, rows - numbered)):
+                one = parked_of(seq, *columns)
+                if count:
+                    key = one.topic, one.reason
+                    before = groups.get(key, ParkedGroup(*key, 0, one.since_ms))
+                    groups[key] = before._replace(callbacks=before.callbacks + count)
+        return list(groups.values())
 
     def check_state(self) -> None:
         """Read what is neither a callback nor parked. Raises ``apsw.CorruptError`` where the disk has changed

@@ -1,17 +1,15 @@
-"""The folders below ``JOURNAL_DIR``: ``current``, whose journal is written, and those that were put aside.
+"""The folders of ``JOURNAL_DIR``: ``current``, whose journal is written, and those that were put aside.
 
-``drain.py`` drains every other folder of ``JOURNAL_DIR`` that has a journal into the current one. The name of
-the folder does not matter. A folder is refused, with the remedy, rather than used in a way that could
-leave a callback unpublished.
+``drain.py`` drains ``damaged-…`` into the current one. No folder is looked into deeper than that: what lies
+further down belongs to somebody else. A folder is refused, with the remedy, rather than used in a way that
+could leave a callback unpublished.
 """
 
 import errno
-import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +17,7 @@ from typing import Final
 import apsw
 import structlog
 
-from dingbridge.ingress.errors import JournalError, JournalLocked
+from dingbridge.ingress.errors import JournalError
 from dingbridge.ingress.journal.disk import check, in_words, sync
 from dingbridge.ingress.journal.file import JournalFile
 
@@ -29,9 +27,10 @@ JOURNAL_FILE: Final = "journal.db"
 CURRENT: Final = "current"
 DRAINED: Final = "drained"
 """The file that marks a drained folder of which something could not be read: it stays for a person."""
+_DAMAGED: Final = "damaged-"
+"""Begins the names of the folders that are drained without being asked."""
 _NEW: Final = "new"
 """The folder in which a new journal is made before it becomes ``current``."""
-_LOCK: Final = "ingress.lock"
 _OWN_FILES: Final = re.compile(r"journal\.db(-wal|-shm|-journal)?")
 """The names of a journal's files, SQLite's own among them."""
 
@@ -58,13 +57,19 @@ def current(root: Path) -> Path:
     return root / CURRENT / JOURNAL_FILE
 
 
+def beside_current(root: Path) -> list[Path]:
+    """The other journals' files in ``root`` that are to be seen without a walk: in a folder of any name, or
+    in its ``current``, where ``mv`` puts a second one that is moved to the same name."""
+    found = (*root.glob(f"*/{JOURNAL_FILE}"), *root.glob(f"*/{CURRENT}/{JOURNAL_FILE}"))
+    return sorted(path for path in found if path.parent not in (root / CURRENT, root / _NEW))
+
+
 def put_aside(root: Path, *, drained: bool = False) -> list[Path]:
-    """The journals' files below ``root`` that are neither written nor drained yet, at any depth: ``mv`` moves
-    a folder into one that has its new name. ``drained``: those that are drained, and of which something could
-    not be read."""
-    own = [root / CURRENT, root / _NEW]
-    found = [path for path in root.rglob(JOURNAL_FILE) if path.parent not in own]
-    return sorted(path for path in found if (path.parent / DRAINED).exists() is drained)
+    """The journals' files in the folders ``damaged-…`` of ``root`` that are not drained yet. ``drained``:
+    those that are, and of which something could not be read."""
+    found = root.glob(f"{_DAMAGED}*/{JOURNAL_FILE}")
+    own = [path for path in found if not path.parent.is_symlink()]  # a link leads out of the folder we hold
+    return sorted(path for path in own if (path.parent / DRAINED).exists() is drained)
 
 
 def name_below(root: Path, folder: Path) -> str:
@@ -105,7 +110,7 @@ def rename_damaged(root: Path, why: str) -> None:
     """Put the current folder aside, which is damaged. Nobody may have its file open.
 
     Raises ``JournalError`` when another one is not drained yet, or when the disk refuses."""
-    target = root / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    target = root / f"{_DAMAGED}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     if waiting := [path.parent for path in put_aside(root)]:
         raise JournalError(
             f"the journal in {root / CURRENT} is damaged ({why}), and {waiting[0]}, which was put aside "
@@ -150,28 +155,6 @@ def delete_folder(folder: Path) -> None:
     for path in files:
         path.unlink()
     folder.rmdir()
-
-
-@contextmanager
-def journal_lock(root: Path) -> Iterator[None]:
-    """The exclusive lock on ``root`` that its one ingress holds, until the end or that of the process.
-
-    Raises ``JournalLocked``, with the id of the process that holds the lock, if the file names one."""
-    fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise JournalLocked(
-                f"another ingress (process {holder}) holds the journal in {root}; stop it, or give this one "
-                "a JOURNAL_DIR of its own"
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(fd)
 
 
 def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:

@@ -6,14 +6,14 @@ Nothing here writes, or takes a lock. ``ingress/admin/`` prints it.
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dingbridge.ingress.journal.drain import NOTES, DrainState, drain_states
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, name_below, put_aside
+from dingbridge.ingress.journal.folder import beside_current, current
 from dingbridge.ingress.journal.rows import Parked, ParkedGroup, StoredCallback, damaged_row
 from dingbridge.ingress.metrics import FolderMetrics
 
@@ -22,7 +22,8 @@ from dingbridge.ingress.metrics import FolderMetrics
 class JournalStatus:
     """The state of a ``JOURNAL_DIR``: ``waiting`` callbacks are not yet in Kafka, the oldest of them received
     ``oldest_age_s`` ago; sizes in bytes. ``journal``: its id, None where there is none yet. ``put_aside``:
-    how far each other folder is drained, by its name."""
+    how far each other folder is drained, by its name; one that is not called ``damaged-…`` waits for a
+    person."""
 
     journal: str | None
     waiting: int
@@ -65,17 +66,26 @@ def journal_status(root: Path) -> JournalStatus:
         with closing(JournalFile(current(root), read_only=True)) as file:
             journal, (waiting, oldest_ms) = file.id, file.waiting()
             parked, states = file.parked_groups(), drain_states(file.notes(NOTES))
-    aside = (*put_aside(root), *put_aside(root, drained=True))
-    names = sorted(name_below(root, path.parent) for path in aside)
+    aside = beside_current(root)
+    names = [str(path.parent.relative_to(root)) for path in aside]
     return JournalStatus(
         journal=journal,
         waiting=waiting,
         oldest_age_s=max(0.0, time.time() - oldest_ms / 1000) if oldest_ms is not None else 0.0,
         parked=tuple(sorted(parked)),
         put_aside={name: states.get(name, DrainState()) for name in names},
-        bytes=sum(path.stat().st_size for path in root.rglob("*") if path.is_file()),
+        bytes=sum(map(_bytes_of, (current(root), *aside))),
         free_bytes=shutil.disk_usage(root).free,
     )
+
+
+def _bytes_of(path: Path) -> int:
+    """The size of a journal's file with SQLite's own beside it."""
+    size = 0
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            size += path.with_name(path.name + end).stat().st_size
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +126,5 @@ class JournalView(JournalFile):
             max(self.highest_seq() - limit, self.acked() if waiting else 0) + 1, self.highest_seq() + 1
         )
         if parked:
-            seqs = self.parked_seqs(0, 1 << 62)
+            seqs = sorted({one.seq for one in self.all_parked()})
         yield from filter(None, map(self.one, seqs))

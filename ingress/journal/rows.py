@@ -31,8 +31,13 @@ DAMAGED: Final = "damaged"
 """Reason of a parked callback that cannot be read as it was kept: it is never published."""
 FAULT: Final = "fault"
 """Reason of a parked callback of which this version cannot make records: a newer one may."""
+UNREADABLE: Final = "unreadable"
+"""Reason of a callback of which the note that it is parked cannot be read: the callback itself may be
+whole."""
 NO_TOPIC: Final = "-"
 """In place of the topic of a callback that is parked before its topic is known."""
+_LATEST_MS: Final = 1 << 43
+"""In the year 2248: a later time is a flipped bit."""
 
 
 class NewCallback(NamedTuple):
@@ -61,7 +66,8 @@ class StoredCallback(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """A callback of which Kafka refused a record of ``topic`` though it was up. ``since_ms`` is epoch ms."""
+    """A callback of which Kafka refused a record of ``topic`` though it was up. ``since_ms`` is epoch ms, 0
+    where that cannot be read."""
 
     seq: int
     topic: str
@@ -152,6 +158,19 @@ def row_of(*columns: Any) -> StoredCallback:
     if crc != checksum(columns[:-2], body):
         return damaged_row(seq)._replace(body=body)  # for a person who looks at it
     return StoredCallback(seq, at, app, via, StoredFacts(*facts), body)
+
+
+def parked_of(seq: int | None, topic: bytes | None, reason: bytes | None, since_ms: int | None) -> Parked:
+    """What is parked by the row with these columns; ``None`` stands for a value of another type. Such a row
+    has no checksum, so a flipped bit may have changed any of them. One that cannot be understood is
+    ``UNREADABLE``, with ``seq`` 0 if that is lost, too."""
+    since_ms = since_ms if since_ms is not None and 0 <= since_ms < _LATEST_MS else 0
+    try:
+        if seq is not None and topic is not None and reason is not None:
+            return Parked(seq, topic.decode(), reason.decode(), since_ms)
+    except UnicodeDecodeError:
+        pass
+    return Parked(seq or 0, NO_TOPIC, UNREADABLE, since_ms)
 
 
 def damaged_row(seq: int) -> StoredCallback:

@@ -19,7 +19,15 @@ from aiokafka.partitioner import murmur2
 
 from dingbridge.apps.company import Companies
 from dingbridge.errors import KafkaUnavailable, TopicError
-from dingbridge.ingress.journal.rows import DAMAGED, FAULT, NO_TOPIC, Parked, StoredCallback, now_ms
+from dingbridge.ingress.journal.rows import (
+    DAMAGED,
+    FAULT,
+    NO_TOPIC,
+    UNREADABLE,
+    Parked,
+    StoredCallback,
+    now_ms,
+)
 from dingbridge.ingress.relay.reading import JournalReader
 from dingbridge.ingress.relay.records import RecordBuilder
 from dingbridge.ingress.relay.sender import (
@@ -51,7 +59,8 @@ _PARKED_READ: Final = 16
 """So many parked callbacks are read at once: the records of one may take 64 MiB."""
 
 Page = tuple[Iterable[str], int, int]
-"""``(reasons, limit, after_seq)``: so many of the callbacks that are parked for one of these reasons."""
+"""``(reasons, limit, after_seq)``: so many of the callbacks that are parked for one of these reasons; for any
+other, where no topic is named."""
 
 
 @dataclass(slots=True)
@@ -254,6 +263,8 @@ class BatchSetBuilder:
         for topic, (reasons, limit, after_seq) in wanted.items():
             count = 0
             async for parked, row in self._parked(topic, reasons, after_seq):
+                if parked.reason == UNREADABLE:  # of which topic it was parked is lost
+                    continue
                 if count == limit or (count and batches.full):
                     more[topic] = tried[-1].seq
                     break

@@ -27,7 +27,7 @@ from dingbridge.ingress.journal.rows import Acknowledgement, Parked
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.relay.batches import MAX_RECORDS, BatchSet, BatchSetBuilder, Page
 from dingbridge.ingress.relay.reading import JournalReader
-from dingbridge.ingress.relay.sender import BLOCKING, BY_HAND, UP, Refusal, Sender
+from dingbridge.ingress.relay.sender import BLOCKING, NOT_BY_HAND, UP, Refusal, Sender
 from dingbridge.ingress.relay.status import RelayStatus
 from dingbridge.kafka.client import explain
 from dingbridge.settings import IngressSettings
@@ -42,10 +42,12 @@ _SAVE_EVERY_S: Final = 0.1
 _IDLE_S: Final = 0.5
 _ASKED_EVERY_S: Final = 5.0
 _SET_EVERY_S: Final = 0.02
-"""The least time between batch sets that are not full: each costs as much as dozens of records."""
+_PER_RECORD_S: Final = 0.002
+"""After a batch set that is not full the next one waits so long for each of its records, ``_SET_EVERY_S`` at
+most. A set costs as much CPU as dozens of records: so many of them share one, and a few do not wait."""
 _RETRY_WITHIN_S: Final = 5.0
 BY_HAND_PAGE: Final = 20
-"""How many of the callbacks that were refused for themselves are tried at once: each may cost a new producer,
+"""How many of the callbacks that were refused for themselves are tried at once: each may be refused again,
 and all others wait."""
 _BACKOFF_S: Final = (0.2, 5.0)  # first and longest
 
@@ -75,6 +77,8 @@ class Publisher:
         self._saved = 0  # the same, as the journal has it
         self._unsaved: list[Parked] = []  # to be written with the next acknowledgement
         self._saved_at = 0.0
+        self._one_save = asyncio.Lock()
+        self._saving: asyncio.Task[None] | None = None  # beside the publishing
         self._idling = False
         self._checking: asyncio.Task[list[str]] | None = None  # which due topics may take records
         self._by_hand: int | None = None
@@ -90,6 +94,7 @@ class Publisher:
         """Try at once what is parked, also what was refused for itself; cuts a back-off short."""
         self._by_hand = 0
         self._blocked.ask()
+        self._sender.retry()
         self._hurried.set()
         self._awake.set()
 
@@ -118,6 +123,7 @@ class Publisher:
             await end(watching, self._checking)
             with suppress(JournalUnavailable):
                 await self._save()
+            await end(self._saving)
             await self._sender.discard(0.1)
             with suppress(apsw.Error):  # a read that was cut off may still use it
                 self._reader.close()
@@ -161,20 +167,20 @@ class Publisher:
                     return
                 await self._idle()
                 continue
-            sent_at = time.monotonic()
+            next_at = time.monotonic() + min(_SET_EVERY_S, _PER_RECORD_S * current.count)
             current = await self._send_and_build(current)
             if current is None or not current.full:
-                await asyncio.sleep(max(0.0, sent_at + _SET_EVERY_S - time.monotonic()))
-                if not self._may_try:
+                await asyncio.sleep(max(0.0, next_at - time.monotonic()))
+                if current is not None and not self._may_try:
                     current = await self._builder.build(current)
 
     async def _send_and_build(self, current: BatchSet) -> BatchSet | None:
-        """Send ``current``, and build the next set while Kafka answers. An error of the journal while
-        building is raised only afterwards, so that what Kafka acknowledged counts. When parked callbacks may
-        be tried, no set is built, so that their turn comes next."""
+        """Send ``current``, and behind a full set build the next one while Kafka answers. An error of the
+        journal while building is raised only afterwards, so that what Kafka acknowledged counts. When parked
+        callbacks may be tried, no set is built, so that their turn comes next."""
         refused, following = await asyncio.gather(
             self._sender.send(current.records),
-            asyncio.sleep(0) if self._may_try else self._builder.build(),
+            self._builder.build() if current.full and not self._may_try else asyncio.sleep(0),
             return_exceptions=True,
         )
         if isinstance(refused, BaseException):
@@ -183,7 +189,8 @@ class Publisher:
         self._settle(current)
         if isinstance(following, BaseException):
             raise following
-        if refused:  # the next set was built before its topics were blocked
+        if any(reason in BLOCKING for reason in refused.values()):
+            # the next set was built before its topics were blocked
             self._builder.begin(self._acked)
             await self._connect()
             return None
@@ -208,7 +215,7 @@ class Publisher:
     def _left(self) -> bool:
         """Return whether anything is not saved yet, or parked and to be tried now."""
         to_try = self._may_try or self._checking is not None or bool(self._blocked.due())
-        return to_try or self._acked != self._saved or bool(self._unsaved)
+        return to_try or not self._is_saved
 
     # -- parked callbacks
 
@@ -229,12 +236,13 @@ class Publisher:
             ready, self._checking = self._checking.result(), None
             await self._try({topic: (BLOCKING, self._blocked.page(topic), 0) for topic in ready})
         elif self._by_hand is not None:
-            more = await self._try({None: (BY_HAND, BY_HAND_PAGE, self._by_hand)})
+            more = await self._try({None: (NOT_BY_HAND, BY_HAND_PAGE, self._by_hand)})
             self._by_hand = more.get(None)
 
     async def _try(self, wanted: Mapping[str | None, Page]) -> dict[str | None, int]:
-        """Send a page of the parked callbacks of each topic (None: of all topics): those with these reasons,
-        so many, behind that ``seq``. Returns the last ``seq`` of each that may have more."""
+        """Send a page of the parked callbacks of each topic: those with these reasons (None: of all topics,
+        with any but these), so many, behind that ``seq``. Returns the last ``seq`` of each that may have
+        more."""
         await self._save()  # what was parked meanwhile is in the file, so that the order holds
         batches, tried, more = await self._builder.build_parked(wanted, self._acked)
         batches.refuse(await self._sender.send(batches.records, _RETRY_WITHIN_S))
@@ -246,43 +254,51 @@ class Publisher:
             self._blocked.block(topic, reason)
         for taken in wanted.keys() - refused.keys() - {None}:
             self._blocked.taken(str(taken), all_of_it=taken not in more)
-        if again:
+        if refused:
             await self._connect()
         return more
 
     # -- acknowledgements
 
     async def _save_if_due(self) -> None:
-        """Save now and then; a disk that takes no write is waited for before more than ``UNSAVED_MAX`` are
-        not saved."""
+        """Save now and then, beside the publishing. Wait for the save of what was parked, and for a disk that
+        takes no write before more than ``UNSAVED_MAX`` are not saved."""
         while not self._stopping:
             full = self._acked + MAX_RECORDS - self._saved > UNSAVED_MAX
-            if not (full or self._unsaved or time.monotonic() - self._saved_at >= _SAVE_EVERY_S):
+            waits = full or bool(self._unsaved)
+            due = waits or time.monotonic() - self._saved_at >= _SAVE_EVERY_S
+            if self._saving is None and due and not self._is_saved:
+                self._saving = asyncio.create_task(self._save())
+            if self._saving is None or not (waits or self._saving.done()):
                 return
+            saving, self._saving = self._saving, None
             try:
-                await self._save()
-                return
+                await saving
             except JournalUnavailable as error:
-                self._saved_at = time.monotonic()
                 if not full:
                     return
                 self._status.turn("down", f"what Kafka has acknowledged cannot be noted ({error})")
-            await _wait(self._hurried, _BACKOFF_S[0])
+                await _wait(self._hurried, _BACKOFF_S[0])
+
+    @property
+    def _is_saved(self) -> bool:
+        return self._acked == self._saved and not self._unsaved
 
     async def _save(self) -> None:
         """Note in the journal what Kafka has answered. Raises ``JournalUnavailable``."""
-        acked, parked = self._acked, self._unsaved
-        if acked == self._saved and not parked:
-            return
-        await self._journal.acknowledge(Acknowledgement(acked, parked))
-        self._saved, self._unsaved = acked, []
-        self._saved_at = time.monotonic()
+        async with self._one_save:
+            if self._is_saved:
+                return
+            acked, parked = self._acked, list(self._unsaved)
+            self._saved_at = time.monotonic()
+            await self._journal.acknowledge(Acknowledgement(acked, parked))
+            self._saved = acked
+            del self._unsaved[: len(parked)]
 
     async def _idle(self) -> None:
         self._idling = True
-        saved = self._acked == self._saved and not self._unsaved
         if not self._may_try:
-            await _wait(self._awake, _IDLE_S if saved else _SAVE_EVERY_S)
+            await _wait(self._awake, _IDLE_S if self._is_saved else _SAVE_EVERY_S)
         self._idling = False
 
     async def _watch(self) -> None:

@@ -42,8 +42,8 @@ class JournalReader:
     async def parked(
         self, topic: str | None, reasons: Iterable[str], after_seq: int, limit: int
     ) -> list[tuple[Parked, StoredCallback]]:
-        """The first callbacks behind ``after_seq`` that are parked for ``topic`` (None: for any)
-        and one of ``reasons``."""
+        """The first callbacks behind ``after_seq`` that are parked for ``topic`` and one of ``reasons``; with
+        None, for any topic and any reason but these."""
         return await self._of_file(
             lambda file: [
                 (parked, file.row(parked.seq) or damaged_row(parked.seq))

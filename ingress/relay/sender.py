@@ -15,14 +15,16 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import BrokerResponseError, kafka_errors
 
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
-from dingbridge.ingress.journal.rows import FAULT
+from dingbridge.ingress.journal.rows import DAMAGED
+from dingbridge.ingress.relay.size_limits import SizeLimits
 from dingbridge.ingress.relay.status import CallbackRecord, RelayStatus
 from dingbridge.kafka.client import (
     PRODUCER_MAX_REQUEST_BYTES,
@@ -68,8 +70,9 @@ class Refusal(StrEnum):
 _OF_A_RECORD = frozenset({Refusal.TOO_LARGE, Refusal.POLICY, Refusal.INVALID_RECORD})
 BLOCKING = frozenset(Refusal) - _OF_A_RECORD
 """The reasons about a topic as a whole: while one lasts, all later records are parked, too."""
-BY_HAND = frozenset({*_OF_A_RECORD, FAULT})
-"""The reasons for which a callback is tried again only when an operator asks."""
+NOT_BY_HAND = frozenset({*BLOCKING, DAMAGED})
+"""When an operator asks, a callback is tried that is parked for any other reason, also for one that only
+another release knows. It is tried at no other time."""
 
 
 class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
@@ -114,26 +117,60 @@ Refused = dict[tuple[int, str], Refusal]
 """Why, by ``seq`` and topic. A reason about the topic is kept before one about a record."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch that was sent, by which producer, and its size as Kafka counts it, bytes."""
+
+    records: list[CallbackRecord]
+    size: int
+    idempotent: bool
+    answer: "asyncio.Future[object]"
+
+
 class Sender:
-    """Sends with one producer at a time, which is replaced once a send has failed."""
+    """Sends with an idempotent producer, which is replaced once a send has failed.
+
+    An idempotent producer cannot go on with a partition after a refusal. So a topic that has refused a record
+    for itself is served by a second producer without idempotence, which can. A lost answer may then repeat a
+    run of records, as a restart may."""
 
     def __init__(self, settings: IngressSettings, status: RelayStatus) -> None:
         self._settings, self._status = settings, status
-        self._producer: AIOKafkaProducer | None = None
+        self._producers: dict[bool, AIOKafkaProducer] = {}
+        """At most two: whether it is idempotent, and the producer."""
+        self._starting = asyncio.Lock()
+        self._refusing: set[str] = set()
+        """The topics that have refused a record for itself."""
+        self._sizes = SizeLimits()
 
-    async def connected(self) -> AIOKafkaProducer:
+    async def connected(self, *, idempotent: bool = True) -> AIOKafkaProducer:
         """The producer, a new one if there is none. Raises ``KafkaUnavailable``."""
-        if self._producer is None:
-            fresh = producer(self._settings, max_batch_size=PRODUCER_MAX_REQUEST_BYTES)
-            await start_producer(fresh, self._settings)
-            self._producer = fresh
-        return self._producer
+        async with self._starting:
+            if idempotent not in self._producers:
+                self._producers[idempotent] = await self._started(idempotent)
+            return self._producers[idempotent]
+
+    async def _started(self, idempotent: bool) -> AIOKafkaProducer:
+        # without idempotence aiokafka gives up a partition that does not answer; ``_errors`` decides that
+        within_s = max(self._settings.kafka_request_timeout_s, 0 if idempotent else 2 * ANSWER_WITHIN_S)
+        fresh = producer(
+            self._settings,
+            max_batch_size=PRODUCER_MAX_REQUEST_BYTES,
+            enable_idempotence=idempotent,
+            request_timeout_ms=int(within_s * 1000),
+        )
+        await start_producer(fresh, self._settings)
+        return fresh
+
+    def retry(self) -> None:
+        """Begin anew with what topics refuse: an operator may have raised a limit, or changed a policy."""
+        self._refusing.clear()
+        self._sizes.forget()
 
     async def discard(self, within_s: float = 1.0) -> None:
-        """Close the producer; for ``within_s`` it may still send what it holds."""
-        discarded, self._producer = self._producer, None
-        if discarded is not None:
-            await discard_producer(discarded, within_s)
+        """Close the producers; for ``within_s`` they may still send what they hold."""
+        discarded, self._producers = self._producers, {}
+        await asyncio.gather(*(discard_producer(one, within_s) for one in discarded.values()))
 
     async def ensure_answers(self, within_s: float) -> None:
         """Raises ``KafkaUnavailable`` unless one of the brokers answers the producer's client."""
@@ -158,70 +195,80 @@ class Sender:
         some may be in Kafka."""
         refused: Refused = {}
         waiting = {partition: deque(of) for partition, of in records.items()}
+        most: dict[Place, int] = {}
+        """How many records the next batch may have, where one was refused for a record."""
         while waiting:
-            sent = await self._send_batches(waiting)
-            errors = await self._errors({one: future for one, (_, future) in sent.items()}, within_s)
+            sent = await self._send_batches(waiting, most, refused)
+            errors = await self._errors({place: batch.answer for place, batch in sent.items()}, within_s)
             for error in errors.values():
                 if refusal(error) is None:
                     raise error
                 self._status.error(error)
-            for partition in sent.keys() - errors.keys():
-                self._status.published(sent[partition][0])
-                self._status.turn("up", UP)
-            if errors:
-                # a producer is not used again after a failed send; what it still holds has been given up here
-                await self.discard(0.1)
-            for partition, error in errors.items():
-                batch, later = sent[partition][0], waiting[partition]
-                reason = refusal(error)
-                if reason is not None and reason not in BLOCKING and len(batch) > 1:
-                    reason = await self._one_by_one(partition, batch, refused, within_s)
-                if reason in BLOCKING:
-                    batch = [*batch, *later]
-                    later.clear()
-                if reason is not None:
-                    _refuse(refused, partition[0], batch, reason)
-            waiting = {partition: of for partition, of in waiting.items() if of}
+            for place in sent.keys() - errors.keys():
+                self._acknowledged(place, sent[place], most)
+            reasons = {place: refusal(error) or Refusal.UNEXPLAINED for place, error in errors.items()}
+            for place, reason in reasons.items():
+                self._refused(place, sent[place], reason, waiting[place], most, refused)
+            for idempotent in {sent[p].idempotent for p in reasons if _ends_producer(reasons[p], sent[p])}:
+                # what it still holds has been given up here
+                await discard_producer(self._producers.pop(idempotent), 0.1)
+            waiting = {place: of for place, of in waiting.items() if of}
         return refused
 
-    async def _send_batches(
-        self, waiting: Mapping[Place, deque[CallbackRecord]]
-    ) -> "dict[Place, tuple[list[CallbackRecord], asyncio.Future[object]]]":
-        """Send the first batch of each partition, and take its records out of ``waiting``."""
-        connected = await self.connected()
-        sent = {}
-        for partition, records in waiting.items():
-            builder, batch, size = connected.create_batch(), list[CallbackRecord](), 0
-            while records and (not batch or size + len(records[0][1].value) <= BATCH_BYTES):
-                record = records[0][1]
-                headers = list(record.headers)
-                if (
-                    builder.append(timestamp=None, key=record.key, value=record.value, headers=headers)
-                    is None
-                ):
-                    break
-                size += len(record.value)
-                batch.append(records.popleft())
-            # Invariant 3: one batch a partition, in the journal's order
-            future = await connected.send_batch(builder, partition[0], partition=partition[1])
-            sent[partition] = (batch, future)
-        return sent
+    def _acknowledged(self, place: Place, batch: _Batch, most: dict[Place, int]) -> None:
+        self._status.published(batch.records)
+        self._status.turn("up", UP)
+        self._sizes.taken(place[0], batch.size)
+        if place in most:
+            most[place] = 2 * len(batch.records)
 
-    async def _one_by_one(
+    def _refused(
         self,
-        partition: Place,
-        batch: Sequence[CallbackRecord],
+        place: Place,
+        batch: _Batch,
+        reason: Refusal,
+        later: deque[CallbackRecord],
+        most: dict[Place, int],
         refused: Refused,
-        within_s: float | None,
-    ) -> Refusal | None:
-        """Send each record of a refused batch alone, and add those that are refused for themselves to
-        ``refused``. Returns a reason about the topic, which ends it. Raises as ``send``."""
-        for one in batch:
-            for reason in (await self.send({partition: [one]}, within_s)).values():
-                if reason in BLOCKING:
-                    return reason
-                _refuse(refused, partition[0], [one], reason)
-        return None
+    ) -> None:
+        """Add to ``refused`` what ``reason`` is about: the topic, and so the ``later`` records, too, or the
+        one record. Where it is about one of several, they are put back, to be sent in smaller batches."""
+        topic, records = place[0], batch.records
+        if reason in BLOCKING:
+            _refuse(refused, topic, [*records, *later], reason)
+            later.clear()
+            return
+        self._refusing.add(topic)
+        if reason is Refusal.TOO_LARGE:
+            self._sizes.refused(topic, batch.size)
+        if len(records) == 1:
+            _refuse(refused, topic, records, reason)
+        else:
+            later.extendleft(reversed(records))
+            most[place] = len(records) // 2
+
+    async def _send_batches(
+        self, waiting: Mapping[Place, deque[CallbackRecord]], most: Mapping[Place, int], refused: Refused
+    ) -> dict[Place, _Batch]:
+        """Send the first batch of each partition, and take its records out of ``waiting``. A record of a size
+        that its topic does not take goes to ``refused``."""
+        sent = {}
+        for place, records in waiting.items():
+            topic, partition = place
+            idempotent = topic not in self._refusing
+            connected = await self.connected(idempotent=idempotent)
+            largest = min(BATCH_BYTES, self._sizes.of_several(topic))
+            while records:
+                builder = connected.create_batch()
+                batch = _fill(builder, records, largest, most.get(place))
+                if len(batch) == 1 and not self._sizes.allows(topic, builder.size()):
+                    _refuse(refused, topic, batch, Refusal.TOO_LARGE)
+                    continue
+                # Invariant 3: one batch a partition, in the journal's order
+                answer = await connected.send_batch(builder, topic, partition=partition)
+                sent[place] = _Batch(batch, builder.size(), idempotent, answer)
+                break
+        return sent
 
     async def _leaderless(self, partitions: Iterable[Place]) -> list[Place]:
         """Those of ``partitions`` that have no leader by Kafka's metadata; none if nobody answers in time."""
@@ -257,6 +304,29 @@ class Sender:
                     self._status.turn("stalled", f"Kafka answers, but {words}; callbacks are kept meanwhile")
         failed = {place: future.exception() for place, future in futures.items() if future.done()}
         return errors | {place: error for place, error in failed.items() if error is not None}
+
+
+def _fill(
+    builder: Any, records: deque[CallbackRecord], largest: float, most: int | None
+) -> list[CallbackRecord]:
+    """Move the first of ``records`` into the batch: one, and then more up to ``largest`` bytes and ``most``
+    records."""
+    batch = list[CallbackRecord]()
+    while records and len(batch) != most:
+        record = records[0][1]
+        if batch and builder.size() + len(record.value) > largest:
+            break
+        headers = list(record.headers)
+        if builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None:
+            break
+        batch.append(records.popleft())
+    return batch
+
+
+def _ends_producer(reason: Refusal, batch: _Batch) -> bool:
+    """Return whether the producer of ``batch`` cannot go on: it may still send what does not answer, or its
+    sequence numbers are wrong."""
+    return reason in BLOCKING or batch.idempotent
 
 
 async def _unanswered(

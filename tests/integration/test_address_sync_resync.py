@@ -101,6 +101,12 @@ async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync,
     assert made["/topapi/v2/department/listsub"] < 9
 
 
+async def test_tokens_that_end_after_seven_calls_are_replaced_on_the_way(resync, database, simulator):
+    simulator.faults.add({"cruelty": "short-tokens"})
+    await resync()
+    assert await differences(database, simulator) == []
+
+
 async def test_who_waits_is_confirmed_by_number_and_its_own_exit_code(resync, database, simulator):
     await resync()
     simulator.act("leave", {"count": 15})

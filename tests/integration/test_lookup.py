@@ -96,11 +96,14 @@ SLOW = {
 }
 
 
-async def test_a_search_that_takes_too_long_is_ended_by_the_database(
+LIMIT = {"sqlite": "TIMEOUT_S", "postgresql": "READ_LIMIT_S"}
+
+
+async def test_a_search_that_takes_too_long_is_ended(
     databases: Databases, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dingbridge.console.sources.databases.READ_LIMIT_S", 0.2)
     kind = database_url.partition(":")[0]
+    monkeypatch.setattr(f"dingbridge.console.sources.databases.{LIMIT[kind]}", 0.2)
 
     async def slow(reader: Reader, terms: object) -> list[Hit]:
         await reader.execute(text(SLOW[kind]))

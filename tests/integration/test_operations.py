@@ -107,7 +107,7 @@ async def test_a_damaged_callback_is_put_aside_with_its_folder_by_hand(processes
         damaged = Parked(2, NO_TOPIC, DAMAGED, now_ms())
         file.commit(callbacks, None, [Acknowledgement(2, [damaged])])
         file.db.execute("UPDATE callbacks SET body = x'ff' WHERE seq = 2")
-    (ingress.journal / "current").rename(ingress.journal / "with-damage")
+    (ingress.journal / "current").rename(ingress.journal / "damaged-by-hand")
     await asyncio.to_thread(ingress.start)
 
     def put_aside():
@@ -115,9 +115,9 @@ async def test_a_damaged_callback_is_put_aside_with_its_folder_by_hand(processes
 
     await eventually(lambda: [each["done"] for each in put_aside()] == [True], 30, "it is drained")
     [folder] = put_aside()
-    assert (folder["folder"], folder["kept"], folder["unreadable"]) == ("with-damage", 1, 1)
+    assert (folder["folder"], folder["kept"], folder["unreadable"]) == ("damaged-by-hand", 1, 1)
     journal = ingress.readyz()[1]["journal"]
     assert (journal["waiting"], journal["parked"]) == (2, []), "a callback, and the resync request"
-    assert (ingress.journal / "with-damage" / "drained").exists()
-    shutil.rmtree(ingress.journal / "with-damage")
+    assert (ingress.journal / "damaged-by-hand" / "drained").exists()
+    shutil.rmtree(ingress.journal / "damaged-by-hand")
     assert put_aside() == []

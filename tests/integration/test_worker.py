@@ -15,7 +15,7 @@ from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topic_policy import control_topic, event_topic, inbox_topic
 from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.membership import worker
+from dingbridge.worker.membership import blocked_loop
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,
@@ -100,7 +100,7 @@ async def test_a_handler_that_blocks_is_said(
             await super().handle(event, tx, prepared)
             time.sleep(0.15)  # noqa: ASYNC251 - that is the mistake
 
-    monkeypatch.setattr(worker, "BLOCKED_S", 0.05)
+    monkeypatch.setattr(blocked_loop, "BLOCKED_S", 0.05)
     url = f"sqlite:///{tmp_path}/test.db"
     consumer = named(Blocking)()
     settings = consumer_settings(kafka_env, url)

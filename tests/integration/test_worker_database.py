@@ -152,6 +152,26 @@ async def test_a_failed_statement_that_the_handler_passes_over_is_no_commit(post
     await database.close()
 
 
+NUMBERS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000000)"
+
+
+async def test_a_cancelled_statement_that_the_handler_passes_over_is_no_commit(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+
+    async def impatient() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(people.insert().values(userid="u1"))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await tx.execute(text(f"{NUMBERS} SELECT count(*) FROM n"))
+
+    with pytest.raises(Retry, match="rolled back"):
+        await impatient()
+    assert (await database.reader().execute(select(people))).all() == []
+    await database.close()
+
+
 async def test_what_a_handler_left_behind_is_rolled_back_though_it_goes_on(database_url: str) -> None:
     """A handler that does not heed its cancellation loses its transaction, not the database."""
     database = open_database(database_url)

@@ -176,6 +176,35 @@ async def test_postgres_goes_away_and_comes_back(
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
 
 
+async def test_a_member_that_leaves_while_postgres_is_away_makes_the_group_settle_only_once_or_twice(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, breakable_postgres: tuple[PostgresServer, str]
+) -> None:
+    postgres, postgres_url = breakable_postgres
+    made = named(EffectConsumer)
+    settings = consumer_settings(kafka_env, postgres_url)
+    await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(5)])
+    async with serving(made(), settings) as one, serving(made(), settings) as two:
+        async with serving(made(), settings) as leaves:
+            members = [service.worker for service in (one, two, leaves)]
+            await eventually(lambda: all(member.state()[1]["partitions"] for member in members))
+            await eventually(lambda: has_rows(postgres_url, 5))
+            await asyncio.to_thread(postgres.stop_server)
+        try:
+            with capture_logs() as logs:
+
+                def waits() -> list[float]:
+                    return [entry["retry_in_s"] for entry in logs if entry["event"] == "consumer.waiting"]
+
+                await eventually(lambda: len([wait_s for wait_s in waits() if wait_s > 3]) >= 2)
+                assert [entry["event"] for entry in logs].count("consumer.assigned") <= 5
+            assert all("database" in member.state()[1]["unavailable"] for member in members[:2])
+        finally:
+            await asyncio.to_thread(postgres.start_server)
+        await publish(settings, [event_record(f"f{n}", f"u{n}") for n in range(5)])
+        await eventually(lambda: has_rows(postgres_url, 10), 120)
+        await eventually(lambda: all(member.state()[0] for member in members[:2]))
+
+
 async def test_it_starts_before_kafka_does_and_survives_its_restart(
     breakable_kafka: KafkaServer, kafka_env: dict[str, str], tmp_path: Any
 ) -> None:

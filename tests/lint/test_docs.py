@@ -15,7 +15,7 @@ from dingbridge.cli.main import GROUP
 from dingbridge.consumers.approval.metrics import ApprovalMetrics
 from dingbridge.consumers.forward.metrics import ForwardMetrics
 from dingbridge.consumers.outbound.metrics import OutboundMetrics
-from dingbridge.ingress.journal.rows import DAMAGED, FAULT
+from dingbridge.ingress.journal.rows import DAMAGED, FAULT, UNREADABLE
 from dingbridge.ingress.metrics import (
     FolderMetrics,
     HttpMetrics,
@@ -243,4 +243,4 @@ def test_the_reference_lists_only_log_events_and_operations_only_park_reasons_th
     operations = (ROOT / "docs" / "guide" / "operations.md").read_text(encoding="utf-8")
     reasons = operations.split("### Parked records")[1].split("###")[0]
     listed = set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE))
-    assert listed == {*Refusal, DAMAGED, FAULT}
+    assert listed == {*Refusal, DAMAGED, FAULT, UNREADABLE}

@@ -25,7 +25,7 @@ PAIRS = [
     ("moved_while_read", "half_json", Clocks(-APART_S, APART_S)),
     ("fields_hidden", "pages_never_end", TOGETHER),
 ]
-DRAWN = from_environment(sized([3], range(1, 301), quick=[]))
+DRAWN = from_environment(sized([3], range(1, 301)))
 """Seeds of whole lives, with one cruelty or three."""
 
 ALL = [(*pair, clocks) for pair in combinations(CRUEL, 2) for clocks in (TOGETHER, Clocks(APART_S, -APART_S))]

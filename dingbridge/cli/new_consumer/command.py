@@ -45,7 +45,7 @@ def command(
     ] = "",
 ) -> None:
     """Write a consumer: handler, table with its first revision, settings, a test with recorded events,
-    entry point, compose service.
+    entry point, compose service, target of Prometheus.
 
     Without --own-repository it goes into the clone of dingbridge that this folder is in. An existing project
     keeps all it has: its pyproject.toml gets an entry point and pytest's plugin; what cannot be added there

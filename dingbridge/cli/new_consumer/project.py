@@ -27,6 +27,7 @@ Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 
 _BEFORE_VOLUMES = re.compile(r"\n(?=\nvolumes:\n)")
 _BEFORE_SIMULATOR = re.compile(r"\n(?=\n  simulator:\n)")
+_AFTER_LAST_TARGET = re.compile(r"(?<=:8082)\n\Z")
 
 
 @dataclass(slots=True)
@@ -77,10 +78,12 @@ def in_clone(root: Path, names: Names, examples: Examples) -> Plan:
     plan.new[tests / "__init__.py"] = ""
     add_test(plan, tests, names, package, examples)
     _announce(plan, root / "pyproject.toml", f'{names.name} = "{package}:{names.class_name}"')
-    service = text_of("clone/service.yml", {"name": names.name})
-    _add_service(plan, root / "docker-compose.yml", _BEFORE_VOLUMES, service)
-    service = text_of("clone/app-service.yml", {"name": names.name})
-    _add_service(plan, root / "docker-compose.app.yml", _BEFORE_SIMULATOR, service)
+    for file, place, what in (
+        ("docker-compose.yml", _BEFORE_VOLUMES, "service.yml"),
+        ("docker-compose.app.yml", _BEFORE_SIMULATOR, "app-service.yml"),
+        ("deploy/prometheus/compose.yml", _AFTER_LAST_TARGET, "target.yml"),
+    ):
+        _insert(plan, root / file, place, text_of(f"clone/{what}", {"name": names.name}))
     return plan
 
 
@@ -231,9 +234,9 @@ def _announce(plan: Plan, path: Path, line: str) -> None:
     plan.changed[path] = f"{head}{found}{entries.rstrip()}\n{line}{gap or chr(10)}{tail}"
 
 
-def _add_service(plan: Plan, path: Path, place: re.Pattern[str], service: str) -> None:
+def _insert(plan: Plan, path: Path, place: re.Pattern[str], lines: str) -> None:
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     if len(place.findall(before)) == 1:
-        plan.changed[path] = place.sub(lambda _: f"\n{service}", before)
+        plan.changed[path] = place.sub(lambda _: f"\n{lines}", before)
     else:  # somebody has made it their own
-        plan.by_hand.append(f"add to the services in {path.name}:\n{service}")
+        plan.by_hand.append(f"add to {path.relative_to(plan.root)}:\n{lines}")

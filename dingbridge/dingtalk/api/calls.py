@@ -96,7 +96,7 @@ class Calls:
         counts: bool = True,
         new_api: bool = False,
     ) -> dict[str, Any]:
-        """One call with the token; with a new one, once, if the platform refuses it, or a right.
+        """One call with the token; with a new one, if the platform refuses it, or a right.
 
         ``once``: the call is never sent again after anything but a refusal, because sending it does
         something. ``counts``: whether DingTalk's monthly quota counts it, as it does all but contacts, roles

@@ -8,7 +8,6 @@ The inbox table of its database remembers handled events, so that a repeated rec
 """
 
 import asyncio
-import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +25,9 @@ from dingbridge.tasks import TaskEnded, end
 from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
+from dingbridge.worker.membership.blocked_loop import sleep_and_watch
 from dingbridge.worker.membership.commits import OLDER, Commits
+from dingbridge.worker.membership.database_wait import NO_PARTITION, DatabaseWait
 from dingbridge.worker.membership.topics import ConsumerTopics
 from dingbridge.worker.membership.undecodable import fetch_one_by_one
 from dingbridge.worker.metrics import Measures, WorkerMetrics
@@ -38,10 +39,6 @@ from dingbridge.worker.store.offsets import MovedByAnother
 from dingbridge.worker.supervise import cancel_on
 
 log = structlog.get_logger(__name__)
-
-NO_PARTITION = TopicPartition("", 0)
-"""Asks aiokafka for records of no partition; without any name it would return those of all. It must be asked
-even while every partition is paused, for hours perhaps: else it leaves the group as idle."""
 
 FETCH_WAIT_MS = 200
 """How long the broker may wait for records before it answers, in ms. A partition that was just read joins the
@@ -68,10 +65,6 @@ COMMIT_TOO_LATE = (CommitFailedError, IllegalStateError)
 
 TOO_LATE_S = 0.2
 """How long to wait then, in s, before what comes next; the rebalance interrupts it."""
-
-BLOCKED_S = 3
-"""An event loop that stood still for longer, in s, is logged: after ``session_timeout_ms`` the group gives
-the partitions to another member, which repeats what was under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +107,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._taken_over: Scheduler | None = None  # that of the assignment whose place is decided
         self._held: dict[TopicPartition, list[ConsumerRecord]] = {}  # fetched, and not started yet
         self._trouble: str | None = "starting"  # why it cannot be a member of the group now
+        self._database_wait = DatabaseWait(consumer.name)
         self._commits = Commits(consumer, settings, executor, metrics)
         metrics.set("joined", 0)
         metrics.paused(unavailable=0, full=0)
@@ -146,13 +140,16 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this member takes part, and what an operator wants to know."""
-        down = self._scheduler.down()
+        down = self._down()
         ready = self._settled.is_set() and not down and self._trouble is None
         return ready, {
             "kafka": self._trouble or ("joined" if self._settled.is_set() else "joining the group"),
             "partitions": len(self._assigned),
             "unavailable": down,
         }
+
+    def _down(self) -> dict[str, str]:
+        return self._scheduler.down() | self._database_wait.down()
 
     def in_flight(self) -> dict[str, Any]:
         """What this member has fetched and not finished, and which dependencies that waits for."""
@@ -173,7 +170,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 except MovedByAnother as error:
                     log.warning("consumer.begins_anew", consumer=self._consumer.name, reason=str(error))
                 except Exception as error:  # aiokafka's own faults too: a new membership repairs them
-                    failures = 1 if self._trouble is None else failures + 1
+                    failures = 1 if self._taken_over is not None else failures + 1
                     of_database = isinstance(error, DependencyUnavailable | Conflict)
                     if not (of_database or isinstance(error, KafkaError | KafkaUnavailable | OSError)):
                         log.error("consumer.fault", error=error_location(error, "consumers"))
@@ -207,6 +204,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
         self._commits.went_back.clear()  # that is noticed, and put right by ``take_over``
+        self._taken_over = None
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,
@@ -257,13 +255,22 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._settled.wait()
             self._fetch_otherwise.clear()
             self._scheduler.raise_fault()
-            if self._taken_over is not self._scheduler:
-                await cancel_on(self._fetch_otherwise, self._take_over(kafka))
-                continue
+            step = self._fetch_once if self._decided() else self._take_over
             try:
-                await cancel_on(self._fetch_otherwise, self._fetch_once(kafka))
+                await cancel_on(self._fetch_otherwise, step(kafka))
             except UnicodeDecodeError:
+                if not self._decided():
+                    raise  # of ``Consumer.restored``
                 await self._fetch_past_undecodable(kafka)
+            except (DependencyUnavailable, Conflict) as error:
+                await cancel_on(self._fetch_otherwise, self._database_wait.wait(kafka, str(error)))
+            else:
+                if not self._fetch_otherwise.is_set():  # else ``step`` may have been cancelled
+                    self._database_wait.end()
+
+    def _decided(self) -> bool:
+        """Return whether it is decided where the partitions are read from."""
+        return self._taken_over is self._scheduler
 
     async def _fetch_past_undecodable(self, kafka: AIOKafkaConsumer) -> None:
         scheduler = self._scheduler
@@ -335,19 +342,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._assign(set())
 
     async def _commit_regularly(self, kafka: AIOKafkaConsumer) -> None:
-        interval_s = self._options.commit_interval_s
         while True:
-            began = time.monotonic()
-            await asyncio.sleep(interval_s)
-            if (late_s := time.monotonic() - began - interval_s) > BLOCKED_S:
-                log.warning(
-                    "consumer.loop_blocked",
-                    consumer=self._consumer.name,
-                    for_s=round(late_s, 1),
-                    meaning="nothing ran for so long: a handler calls something that blocks instead of "
-                    "awaiting it (asyncio.to_thread helps), or the process was frozen",
-                )
-            if self._settled.is_set():
+            await sleep_and_watch(self._options.commit_interval_s, self._consumer.name)
+            if self._settled.is_set() and self._decided():
                 await self._commit(self._assigned)
             self._measures.take(kafka, self._assigned, self._scheduler.offsets)
             self._report()
@@ -386,9 +383,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._fetch_otherwise.set()
 
     def _report(self) -> None:
-        self._metrics.paused(unavailable=len(self._scheduler.down()), full=len(self._scheduler.paused()))
+        self._metrics.paused(unavailable=len(self._down()), full=len(self._scheduler.paused()))
         self._metrics.set("joined", self._settled.is_set())
-        self._metrics.set("paused_seconds", self._scheduler.down_for_s())
+        self._metrics.set("paused_seconds", max(self._scheduler.down_for_s(), self._database_wait.for_s()))
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:

@@ -12,8 +12,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, MetaData, event
 from sqlalchemy.engine import Connection, ExceptionContext
@@ -26,7 +27,7 @@ from dingbridge.settings.database_url import in_memory, parse_database_url, tls_
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.outcomes import Reject
 from dingbridge.worker.store.errors import DatabaseDown, answered, translated
-from dingbridge.worker.store.sqlite_cursor import one_cursor
+from dingbridge.worker.store.sqlite_cursor import BEGIN, one_cursor
 from dingbridge.worker.store.transaction import FAILED, SAVEPOINTS, Transaction
 
 BUSY_TIMEOUT_MS = 10_000
@@ -39,15 +40,15 @@ ANSWER_TIMEOUT_S = 30
 """How long the database may take to connect, begin, commit, or answer a short question of the runtime's own,
 before it counts as down, in s."""
 
-INSTRUCTIONS = 10_000
-"""Steps of SQLite's virtual machine between two checks whether a read has taken too long."""
-
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
 """Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
 
 _of_event: ContextVar["tuple[Database, Transaction] | None"] = ContextVar("_of_event", default=None)
 """In a handler, and in tasks that it starts: the transaction of its event."""
+
+_STATEMENTS: Final = "dingbridge_statements"
+"""In the ``info`` of a connection to SQLite: its ``SqliteStatements``."""
 
 Check = Callable[[AsyncConnection], Awaitable[None]]
 
@@ -180,8 +181,8 @@ class Database:
                     await tx.connection.run_sync(metadata.create_all)
 
     async def close(self) -> None:
-        """Close all connections. One that does not close within ``CLOSE_TIMEOUT_S`` is abandoned: aiosqlite
-        waits for ever after a cancelled statement, asyncpg for a server that does not answer."""
+        """Close all connections. One that does not close within ``CLOSE_TIMEOUT_S`` is abandoned: its server
+        or its disk does not answer."""
         for engine in (self._writer, self._reader):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -193,7 +194,8 @@ def _connected(_: object, record: ConnectionPoolEntry) -> None:
 
 
 def _watch_statements(engine: AsyncEngine) -> None:
-    """Note in a connection's ``info`` that a statement failed, until its savepoint is rolled back.
+    """Note in a connection's ``info`` that a statement failed, until its savepoint is rolled back. A
+    cancelled statement fails its whole transaction.
 
     After a failed statement PostgreSQL rolls back at COMMIT, and its driver reports no error. SQLite would
     commit the rest. https://docs.sqlalchemy.org/en/20/core/events.html
@@ -201,10 +203,10 @@ def _watch_statements(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def _failed(context: ExceptionContext) -> None:
+        info, cancelled = _info(context), isinstance(context.original_exception, asyncio.CancelledError)
         # of an error before the statement was sent the database knows nothing
-        if context.connection is not None and isinstance(context.sqlalchemy_exception, DBAPIError):
-            info = context.connection.info
-            stood, before = info.get(SAVEPOINTS, 0), info.get(FAILED)
+        if info is not None and (cancelled or isinstance(context.sqlalchemy_exception, DBAPIError)):
+            stood, before = 0 if cancelled else info.get(SAVEPOINTS, 0), info.get(FAILED)
             info[FAILED] = stood if before is None else min(stood, before)
 
     @event.listens_for(engine.sync_engine, "savepoint")
@@ -222,6 +224,12 @@ def _watch_statements(engine: AsyncEngine) -> None:
         if (connection.info.get(FAILED) or 0) >= connection.info[SAVEPOINTS]:
             connection.info[FAILED] = None
         connection.info[SAVEPOINTS] -= 1
+
+
+def _info(context: ExceptionContext) -> dict[Any, Any] | None:
+    """Return the ``info`` of the connection, None if it is not there any more."""
+    connection = context.connection
+    return None if connection is None or connection.closed or connection.invalidated else connection.info
 
 
 async def _roll_back(connection: AsyncConnection, *, dropped: bool) -> bool:
@@ -251,9 +259,8 @@ def open_database(
     ``postgresql://user:password@host:port/name``; the driver is ours.
 
     ``idle_limit_s``: PostgreSQL ends a transaction that was idle for so long, since its process is frozen or
-    cut off and others wait for its rows. ``read_limit_s``: the database ends a read that takes longer, with
-    SQLAlchemy's error; in SQLite a statement goes on when its caller stops waiting. ``durable`` false: a
-    SQLite file for a test, of which a power cut may lose everything.
+    cut off and others wait for its rows. ``read_limit_s``: PostgreSQL ends a read that takes longer, with
+    SQLAlchemy's error. ``durable`` false: a SQLite file for a test, of which a power cut may lose everything.
 
     Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
     ``create`` is false and there is no such SQLite file.
@@ -264,7 +271,7 @@ def open_database(
         raise SettingsError([f"DATABASE_URL: {error}"]) from None
     if parsed.drivername == "postgresql":
         return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s, read_limit_s)
-    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create, durable, read_limit_s)
+    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create, durable)
 
 
 def _open_postgres(url: URL, idle_limit_s: float | None, read_limit_s: float | None) -> Database:
@@ -299,7 +306,7 @@ def _set_up_postgres(engine: AsyncEngine, statements: str) -> None:
             connection.run_async(lambda raw: raw.execute(statements))
 
 
-def _open_sqlite(url: URL, create: bool, durable: bool, read_limit_s: float | None) -> Database:
+def _open_sqlite(url: URL, create: bool, durable: bool) -> Database:
     if in_memory(url):
         engine = create_async_engine(url)
         _set_up_sqlite(engine)
@@ -324,13 +331,11 @@ def _open_sqlite(url: URL, create: bool, durable: bool, read_limit_s: float | No
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
     )
-    _set_up_sqlite(reader, read_only=True, limit_s=read_limit_s)
+    _set_up_sqlite(reader, read_only=True)
     return Database(writer, reader)
 
 
-def _set_up_sqlite(
-    engine: AsyncEngine, *, read_only: bool = False, durable: bool = True, limit_s: float | None = None
-) -> None:
+def _set_up_sqlite(engine: AsyncEngine, *, read_only: bool = False, durable: bool = True) -> None:
     """Take transaction control away from the driver, which would begin late and deferred: two transactions
     that read first and then write could then not both go on. SQLAlchemy's documentation, "Enabling
     Non-Legacy SQLite Transactional Modes"."""
@@ -338,7 +343,6 @@ def _set_up_sqlite(
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, record: Any) -> None:
         connection.isolation_level = None
-        connection.run_async(one_cursor)
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA foreign_keys=ON")
@@ -349,13 +353,16 @@ def _set_up_sqlite(
             # the offset is committed after the effect: an effect lost by a power cut would be lost for good
             cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         cursor.close()
-        if limit_s is not None:
-            late = lambda: time.monotonic() > record.info.get("until", math.inf)  # noqa: E731
-            connection.run_async(lambda raw: raw.set_progress_handler(late, INSTRUCTIONS))
+        record.info[_STATEMENTS] = connection.run_async(partial(one_cursor, begins=not read_only))
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
-        if limit_s is not None:
-            connection.info["until"] = time.monotonic() + limit_s
         if not read_only:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(BEGIN)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _cancelled(context: ExceptionContext) -> None:
+        """Keep the connection of a cancelled statement that has ended; in memory it is the database."""
+        info = _info(context) or {}
+        if _STATEMENTS in info and isinstance(context.original_exception, asyncio.CancelledError):
+            context.is_disconnect = info[_STATEMENTS].hangs

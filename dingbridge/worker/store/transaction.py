@@ -52,9 +52,10 @@ class Transaction:
         self.abandoned = True
 
     def check_statements(self) -> None:
-        """Raises ``Retry`` when a statement has failed, outside a savepoint that was rolled back, and the
-        handler went on: PostgreSQL rolls back at COMMIT then, and SQLite would commit the rest."""
-        if self.connection.info.get(FAILED) is not None:
+        """Raises ``Retry`` when a statement was cancelled, or has failed outside a savepoint that was rolled
+        back, and the handler went on: PostgreSQL rolls back at COMMIT then, and SQLite would commit the
+        rest."""
+        if self.connection.invalidated or self.connection.info.get(FAILED) is not None:
             raise Retry("a statement failed and the handler went on; the transaction is rolled back")
 
     @property

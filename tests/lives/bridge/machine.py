@@ -137,7 +137,7 @@ class Machine:
     def move_aside(self, root: Path) -> None:
         """By hand."""
         if (root / CURRENT / JOURNAL_FILE).exists():
-            (root / CURRENT).rename(root / f"by-hand-{self.starts}")
+            (root / CURRENT).rename(root / f"damaged-by-hand-{self.starts}")
 
     # Its supervisor
 

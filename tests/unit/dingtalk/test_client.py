@@ -20,6 +20,7 @@ from dingbridge.dingtalk.errors import (
     Unavailable,
 )
 from dingbridge.dingtalk.pace import MARGIN, PER_S
+from dingbridge.dingtalk.token import USELESS_TOKENS
 from tests.support.dingtalk import APP_KEY, APP_SECRET, BUSY, OK, QPS, DingTalk, Sleeps, everything_said
 
 USER, REGISTER = "/topapi/v2/user/get", "/call_back/register_call_back"
@@ -204,18 +205,30 @@ async def test_a_token_that_is_refused_is_fetched_anew(
     assert client.calls == {"gettoken": 2, "v2/user/get": 2}
 
 
-async def test_a_token_is_fetched_anew_once_for_twenty_and_once_for_one(
+async def test_a_token_is_fetched_anew_once_for_twenty_and_three_times_for_one(
     client: DingTalkClient, dingtalk: DingTalk, somebody: str
 ) -> None:
     await client.access_token()
     dingtalk.tokens.expire()
     await asyncio.gather(*(client.user(somebody) for _ in range(20)))
     assert client.calls["gettoken"] == 2
-    dingtalk.script(USER, *[REFUSED_TOKEN] * 3)
+    dingtalk.script(USER, *[REFUSED_TOKEN] * (1 + USELESS_TOKENS))
     with pytest.raises(TokenInvalid) as caught:
         await client.user(somebody)
     assert caught.value.unavailable
-    assert client.calls["gettoken"] == 3
+    assert client.calls["gettoken"] == 2 + USELESS_TOKENS
+
+
+async def test_tokens_that_end_after_seven_calls_stop_no_reader() -> None:
+    """Any of ten readers may meet the end of a token, which may also be its first use."""
+    async with DingTalk(users=60) as dingtalk, dingtalk.client() as client:
+        dingtalk.faults.add({"cruelty": "short-tokens"})
+        people = iter(list(dingtalk.platform.company.users))
+
+        async def reader() -> int:
+            return len([await client.user(userid) for userid in people])
+
+        assert sum(await asyncio.gather(*(reader() for _ in range(10)))) == 60
 
 
 async def test_a_wrong_app_secret_says_so(dingtalk: DingTalk) -> None:

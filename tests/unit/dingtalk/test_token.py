@@ -1,6 +1,7 @@
 """The access token's life, by a clock that only moves when told."""
 
 import asyncio
+import math
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from dingbridge.dingtalk.errors import ApiError, NotFound, PermissionDenied, TokenInvalid, Unavailable
 from dingbridge.dingtalk.pace import MARGIN, PACED_S, PER_S, OwnPace
-from dingbridge.dingtalk.token import RIGHT_AGAIN_S, AccessToken
+from dingbridge.dingtalk.token import RIGHT_AGAIN_S, USELESS_TOKENS, AccessToken
 
 
 class Platform:
@@ -76,15 +77,6 @@ async def test_a_failed_renewal_does_not_matter_while_the_old_one_is_good() -> N
         await platform.token.get()
     platform.failure = None
     assert await platform.token.get() == "t4"
-
-
-async def test_only_the_refused_one_is_discarded() -> None:
-    platform = Platform()
-    refused = await platform.token.get()
-    platform.token.discard(refused)
-    assert await platform.token.get() == "t2"
-    platform.token.discard(refused)
-    assert await platform.token.get() == "t2"
 
 
 async def test_a_refused_app_is_an_error_at_once() -> None:
@@ -187,6 +179,85 @@ async def test_one_user_out_of_sight_is_no_matter_of_the_token() -> None:
     with pytest.raises(PermissionDenied):
         await app.call()
     assert (len(app.calls), app.fetched) == (1, 1)
+
+
+class ShortLived(Platform):
+    """Ends each token after ``uses`` calls; the next ``refusing`` tokens are refused at their first."""
+
+    def __init__(self, uses: int = 7) -> None:
+        super().__init__()
+        self.left: dict[str, int] = {}
+        self.uses, self.refusing, self.refused = uses, 0, 0
+
+    async def fetch(self) -> tuple[str, float]:
+        await asyncio.sleep(0)
+        value, life_s = await super().fetch()
+        self.refusing -= (useless := self.refusing > 0)
+        self.left[value] = 0 if useless else self.uses
+        return value, life_s
+
+    async def call(self) -> str:
+        async def send(token: str) -> str:
+            self.left[token] -= 1
+            accepted = self.left[token] >= 0
+            await asyncio.sleep(0)
+            if not accepted:
+                self.refused += 1
+                raise TokenInvalid("no", api="get", errcode=42001)
+            return token
+
+        return await self.token.call(send)
+
+
+@pytest.mark.parametrize("at_once", [2, 10, 50])
+async def test_readers_share_tokens_that_end_after_a_few_calls(at_once: int) -> None:
+    platform = ShortLived()
+
+    async def reader() -> None:
+        for _ in range(600 // at_once):
+            await platform.call()
+
+    await asyncio.gather(*(reader() for _ in range(at_once)))
+    assert platform.fetched == math.ceil(600 / platform.uses), "each token is used up before the next"
+    assert platform.refused < 600
+
+
+@pytest.mark.parametrize("same_text", [False, True])
+async def test_a_late_refusal_of_the_old_token_does_not_take_away_the_new_one(same_text: bool) -> None:
+    app, late = App(same_text=same_text), asyncio.Event()
+
+    async def refused_once(at: asyncio.Event | None) -> int:
+        async def send(_: str) -> int:
+            if (fetched := app.fetched) == 1:
+                if at is not None:
+                    await at.wait()
+                raise TokenInvalid("no", api="get", errcode=40014)
+            return fetched
+
+        return await app.token.call(send)
+
+    second = asyncio.create_task(refused_once(late))
+    await app.started.wait()
+    assert await refused_once(None) == 2
+    late.set()
+    assert await second == 2
+    assert app.fetched == 2
+
+
+async def test_tokens_that_are_refused_at_their_first_use_are_not_fetched_without_end() -> None:
+    platform = ShortLived()
+    await platform.call()
+    platform.left["t1"], platform.refusing = 0, USELESS_TOKENS - 1
+    assert await platform.call() == f"t{USELESS_TOKENS + 1}"
+    platform.left[f"t{platform.fetched}"], platform.refusing, platform.fetched = 0, 1_000, 0
+    outcomes = await asyncio.gather(*(platform.call() for _ in range(10)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {TokenInvalid}
+    assert USELESS_TOKENS <= (fetched := platform.fetched) < 2 * USELESS_TOKENS, "not each one for itself"
+    with pytest.raises(TokenInvalid):
+        await platform.call()
+    assert platform.fetched == fetched + 1, "each call tries one more"
+    platform.refusing = 0
+    assert await platform.call() == f"t{platform.fetched}"
 
 
 # -- How fast requests of one API follow each other, where the processes of an app share no budget

@@ -79,3 +79,20 @@ async def started(root: Path, retention: Retention = DAY) -> AsyncIterator[Journ
         yield journal
     finally:
         await journal.stop()
+
+
+UNDERSTOOD = {
+    "since is a text": "since_ms = 'x'",
+    "since is far away": "since_ms = 1 << 62",
+    "number of no callback": "seq = 9999",
+}
+"""Changes of a parked row, as by a flipped bit, that leave its topic and reason."""
+UNREADABLE_ROWS = {
+    "topic is a blob": "topic = CAST(topic AS BLOB)",
+    "topic is no text": "topic = CAST(x'fffe' AS TEXT)",
+    "reason is a blob": "reason = CAST(reason AS BLOB)",
+    "reason is no text": "reason = CAST(x'fffe' AS TEXT)",
+    "number is a blob": "seq = x'02000000'",
+    "all are something else": "seq = x'02', topic = 3, reason = 1.5, since_ms = x'ff'",
+}
+"""Changes after which it cannot be understood."""

@@ -1,6 +1,7 @@
 """A folder is drained into the current journal whole, in order, and as far as it can be read."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import threading
@@ -17,8 +18,9 @@ from dingbridge.ingress.admin.routes import verbs
 from dingbridge.ingress.errors import JournalError, JournalLocked, JournalUnavailable
 from dingbridge.ingress.journal.drain import NOTES, Drainer, _Source, drain_states
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import DRAINED, current, journal_lock, open_current, put_aside
+from dingbridge.ingress.journal.folder import DRAINED, current, put_aside
 from dingbridge.ingress.journal.inspect import journal_status
+from dingbridge.ingress.journal.locks import journal_lock
 from dingbridge.ingress.journal.rows import CONTROL, ResyncRequest
 from dingbridge.ingress.journal.writer import Journal
 from dingbridge.ingress.metrics import FolderMetrics
@@ -161,6 +163,7 @@ async def test_what_cannot_be_read_is_counted_hides_nothing_else_and_stays_for_a
         "UPDATE state SET value = '599 0' WHERE key = 'acked'",
         "DELETE FROM state WHERE key = 'acked'",
         "DROP TABLE parked",
+        "UPDATE parked SET seq = x'02000000' WHERE seq = 7",
     ],
 )
 async def test_where_it_is_not_known_what_kafka_has_all_that_is_there_comes(tmp_path, aside, change):
@@ -307,14 +310,20 @@ async def test_a_copy_that_sqlite_makes_beside_a_running_ingress_is_drained(tmp_
     assert numbers(tmp_path / "new") == [6, 2, 4, 5]
 
 
-async def test_that_of_a_live_instance_is_refused_whole(tmp_path):
+@pytest.mark.parametrize("named", ["", "current", "damaged-20260101T000000Z", "by-hand"])
+async def test_that_of_a_live_instance_is_refused_whole(tmp_path, named):
     other = tmp_path / "other"
-    filled(other, "a-folder-before")
+    filled(other)
+    filled(other, "by-hand")
     fill(other, 3).close()
     async with started(tmp_path / "here") as journal:
-        with journal_lock(other), pytest.raises(JournalLocked, match="another ingress"):
-            await drain_verb(journal)({"folder": str(other)})
+        with journal_lock(other), pytest.raises(JournalLocked, match=f"holds the journal in {other}, which"):
+            await drain_verb(journal)({"folder": str(other / named)})
         assert rows_below(tmp_path / "here") == []
+
+
+async def test_a_folder_without_a_journal_is_refused(tmp_path):
+    async with started(tmp_path / "here") as journal:
         with pytest.raises(BridgeError, match="there is no journal in"):
             await drain_verb(journal)({"folder": str(tmp_path / "nowhere")})
         (tmp_path / "foreign").mkdir()
@@ -334,6 +343,43 @@ async def test_a_folder_of_its_own_that_a_person_names_is_not_drained_twice(
         assert (await drain_verb(journal)({"folder": str(aside.parent)}))["kept"] == len(EXPECTED)
         await drained(journal)
     assert numbers(tmp_path) == EXPECTED
+
+
+async def test_no_file_is_touched_on_the_event_loop_and_no_tree_is_walked(tmp_path, aside, touched):
+    """A network folder may take minutes for each call, and a large tree many calls."""
+    (tmp_path / "other").mkdir()
+    outside = filled(tmp_path / "other")
+    for tree in (tmp_path, outside.parent.parent):
+        (tree / "tree" / "branch" / "twig").mkdir(parents=True)
+    async with started(tmp_path) as journal:
+        touched.clear()
+        await drain_verb(journal)({"folder": str(outside.parent.parent)})
+        with capture_logs() as logs:
+            await drained(journal, lambda: any(one["event"] == "journal.folder_removed" for one in logs))
+        await asyncio.to_thread(journal_status, tmp_path)
+        assert [one for one in touched if one[2]] == []
+    listed = {path for call, path, _ in touched if call == "scandir"}
+    assert not [path for path in listed if "tree" in str(path)]
+    assert numbers(tmp_path) == EXPECTED * 2
+
+
+@pytest.fixture
+def touched(tmp_path, monkeypatch):
+    """``(call, path, whether it was on this thread)`` of each call on a file below ``tmp_path``."""
+    calls, loop = [], threading.get_ident()
+
+    def recorded(name, real):
+        def call(path=".", *arguments, **more):
+            if isinstance(path, str | Path) and Path(path).is_relative_to(tmp_path):
+                calls.append((name, Path(path), threading.get_ident() == loop))
+            return real(path, *arguments, **more)
+
+        return call
+
+    for name in ("stat", "lstat", "scandir", "listdir", "open", "utime", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
+    monkeypatch.setattr(shutil, "disk_usage", recorded("disk_usage", shutil.disk_usage))
+    return calls
 
 
 async def test_a_stop_in_the_middle_of_a_read_ends_the_drain(tmp_path, aside, monkeypatch):
@@ -361,7 +407,7 @@ async def test_a_stop_in_the_middle_of_a_read_ends_the_drain(tmp_path, aside, mo
 async def test_a_journal_that_is_moved_away_under_its_ingress_is_not_drained_into_itself(tmp_path):
     """It would be deleted at the end, with all that is kept in it. The next start drains it."""
     async with started(tmp_path) as journal:
-        current(tmp_path).parent.rename(tmp_path / "by-hand")
+        current(tmp_path).parent.rename(tmp_path / "damaged-by-hand")
         assert await journal.append(callback(b"1"))
         with capture_logs() as logs:
             await drained(
@@ -372,29 +418,54 @@ async def test_a_journal_that_is_moved_away_under_its_ingress_is_not_drained_int
     assert numbers(tmp_path) == [1]
 
 
-@pytest.mark.parametrize("drained_before", [False, True])
-async def test_a_folder_that_was_moved_aside_by_hand_twice_is_drained_whole(
-    tmp_path, monkeypatch, drained_before
+@pytest.mark.parametrize("name", ["by-hand", "damaged-by-hand/current"])
+async def test_a_folder_that_nobody_here_has_put_aside_is_shown_and_drained_when_a_person_asks(
+    tmp_path, aside, name
 ):
-    """``mv`` moves the second folder into the first, which exists; that one may be drained already."""
-    monkeypatch.setattr(f"{DRAIN}._EVERY_S", 0.01)
-    aside = tmp_path / "damaged-by-hand"
-    for first in (1, 11):
-        with closing(open_current(tmp_path)) as file:
-            file.commit([callback(b"%d" % n) for n in range(first, first + 10)])
-            if drained_before and first == 1:
-                file.db.execute("UPDATE callbacks SET crc = 0 WHERE seq = 1")
-        shutil.move(current(tmp_path).parent, aside)
-        if drained_before and first == 1:
-            async with started(tmp_path) as journal:
-                await drained(journal)
-            assert (aside / DRAINED).exists()
+    """``mv`` moves a second folder into the first, which exists."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    aside = aside.parent.rename(tmp_path / name) / aside.name
+    filled(tmp_path)  # drained by itself
     async with started(tmp_path) as journal:
-        assert "damaged-by-hand/current" in journal_status(tmp_path).put_aside
-        await drained(journal, lambda: not (aside / "current").exists())
         await drained(journal)
-    assert sorted(numbers(tmp_path)) == list(range(2 if drained_before else 1, 21))
-    assert aside.exists() is drained_before
+        assert numbers(tmp_path) == EXPECTED, "that one alone"
+        assert not journal_status(tmp_path).put_aside[name].done
+        await drain_verb(journal)({"folder": str(aside.parent)})
+        assert journal_status(tmp_path).put_aside[name].done
+    assert numbers(tmp_path) == EXPECTED * 2
+    assert aside.exists()
+
+
+@pytest.mark.parametrize("below", ["second", "damaged-by-hand", "damaged-by-hand/second", "a/b"])
+async def test_no_live_journal_below_is_drained_or_deleted(tmp_path, aside, monkeypatch, below):
+    """As one of an ingress whose ``JOURNAL_DIR`` lies inside this one."""
+    (other := tmp_path / below).mkdir(parents=True)
+    async with started(other) as live, started(tmp_path) as journal:
+        assert await live.append(callback(b"1"))
+        await drained(journal)
+        assert await live.append(callback(b"2"))
+        assert numbers(tmp_path) == EXPECTED
+    assert numbers(other) == [1, 2]
+
+
+async def test_a_folder_that_another_process_holds_waits(tmp_path, aside, monkeypatch):
+    monkeypatch.setattr(f"{DRAIN}._EVERY_S", 0.01)
+    async with started(tmp_path) as journal:
+        with journal_lock(aside.parent), capture_logs() as logs:
+            await drained(journal, lambda: [one["event"] for one in logs].count("journal.drain_waits") > 1)
+            assert f"holds the journal in {aside.parent}" in logs[-1]["words"]
+            assert numbers(tmp_path) == []
+            assert aside.exists()
+
+
+async def test_a_link_to_another_folder_is_not_followed(tmp_path, aside):
+    live = tmp_path / "elsewhere"
+    fill(live, 3).close()
+    (tmp_path / "damaged-link").symlink_to(live / "current")
+    async with started(tmp_path) as journal:
+        await drained(journal)
+    assert numbers(tmp_path) == EXPECTED
+    assert numbers(live) == [1, 2, 3]
 
 
 async def test_all_of_a_file_is_drained_that_does_not_say_how_far_kafka_was_after_a_long_life(tmp_path):
@@ -403,7 +474,7 @@ async def test_all_of_a_file_is_drained_that_does_not_say_how_far_kafka_was_afte
         file.db.execute("INSERT INTO sqlite_sequence VALUES ('callbacks', 50000000)")
     with closing(fill(tmp_path, 5)) as file:
         file.db.execute("UPDATE state SET value = '5 0' WHERE key = 'acked'")
-    current(tmp_path).parent.rename(tmp_path / "aside")
+    current(tmp_path).parent.rename(tmp_path / "damaged-old")
     async with started(tmp_path) as journal:
         await drained(journal)
     assert numbers(tmp_path) == [50_000_000 + n for n in range(1, 6)]

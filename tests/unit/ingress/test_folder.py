@@ -11,12 +11,11 @@ import apsw
 import pytest
 
 from dingbridge.ingress.app import Ingress
-from dingbridge.ingress.errors import JournalDamaged, JournalError, JournalLocked
+from dingbridge.ingress.errors import JournalDamaged, JournalError
 from dingbridge.ingress.journal.file import JournalFile
 from dingbridge.ingress.journal.folder import (
     current,
     delete_folder,
-    journal_lock,
     open_current,
     prepare_folder,
     put_aside,
@@ -155,14 +154,6 @@ def test_a_journal_that_a_back_up_reads_can_be_opened_unless_it_failed(read_by_a
         assert file.highest_seq() == 5
     with pytest.raises(apsw.BusyError):  # nothing is kept before its WAL was emptied
         open_current(read_by_another, failed=True)
-
-
-def test_one_process_holds_the_folder(tmp_path):
-    locked = pytest.raises(JournalLocked, match=rf"another ingress \(process {os.getpid()}\) holds")
-    with journal_lock(tmp_path), locked, journal_lock(tmp_path):
-        pass
-    with journal_lock(tmp_path):
-        pass
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,22 @@
 import json
 from contextlib import closing
 
+import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from dingbridge.errors import BridgeError
 from dingbridge.events.facts import NO_FACTS
 from dingbridge.ingress.admin.cli import app
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, journal_lock, open_current
+from dingbridge.ingress.journal.folder import current, open_current
+from dingbridge.ingress.journal.inspect import journal_status
+from dingbridge.ingress.journal.locks import journal_lock
 from dingbridge.ingress.journal.rows import DAMAGED, NO_TOPIC, Acknowledgement, NewCallback, Parked
+from dingbridge.ingress.metrics import FolderMetrics
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from tests.unit.ingress.filled import UNDERSTOOD, UNREADABLE_ROWS
 
 NOW = 1_764_000_000_000
 TOPIC = "dingtalk.user_add_org"
@@ -140,3 +146,21 @@ def test_only_a_folder_that_no_ingress_uses_and_that_is_drained_is_published(run
     (root / "damaged-by-hand" / "journal.db").touch()
     assert f"{root / 'damaged-by-hand'} is not drained yet" in run("publish", str(root))[2]
     assert "there is no journal in" in run("publish", str(tmp_path / "nowhere"))[2]
+
+
+@pytest.mark.parametrize("change", [*UNDERSTOOD.values(), *UNREADABLE_ROWS.values()])
+def test_a_parked_row_that_has_changed_is_shown_and_ends_nothing(run, root, change):
+    with closing(JournalFile(current(root))) as file:
+        file.commit([], None, [Acknowledgement(None, [Parked(2, TOPIC, "rights", NOW)])])
+        file.db.execute(f"UPDATE parked SET {change} WHERE seq = 2")
+    unreadable = change in UNREADABLE_ROWS.values()
+    code, printed, _ = run("stats")
+    assert code == 0
+    assert ("parked              1 callback(s): unreadable" in printed) is unreadable
+    for command in (["stats", "--json"], ["list"], ["list", "--parked"], ["show", "2"]):
+        assert run(*command)[0] == 0, command
+    status = journal_status(root)
+    assert sum(group.callbacks for group in status.parked) == 4
+    status.show(FolderMetrics(registry := CollectorRegistry()))
+    assert registry.get_sample_value("dingbridge_parked", {"reason": "unreadable"}) == (unreadable or None)
+    assert orjson.dumps(status.as_json())

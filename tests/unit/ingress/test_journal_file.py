@@ -20,7 +20,7 @@ from dingbridge.ingress.journal.rows import (
     ResyncRequest,
     pushed_callback,
 )
-from tests.unit.ingress.filled import NOW, callback, fill, reopened, rights, rows
+from tests.unit.ingress.filled import NOW, UNDERSTOOD, UNREADABLE_ROWS, callback, fill, reopened, rights, rows
 
 
 @pytest.fixture
@@ -231,3 +231,22 @@ def test_what_is_parked_is_counted_by_an_index_alone(tmp_path):
         file.db.set_exec_trace(None)
         plan = [line[-1] for line in file.db.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
     assert "SCAN parked USING COVERING INDEX parked_by_topic" in plan
+
+
+@pytest.mark.parametrize("change", [*UNDERSTOOD.values(), *UNREADABLE_ROWS.values()])
+def test_a_parked_row_that_has_changed_is_counted_and_never_an_error(tmp_path, change):
+    with closing(fill(tmp_path, 3, 3, (1, 2, 3))) as file:
+        file.db.execute(f"UPDATE parked SET {change} WHERE seq = 2")
+        unreadable = change in UNREADABLE_ROWS.values()
+        groups = sorted(file.parked_groups())
+        assert [(one.topic, one.reason, one.callbacks) for one in groups] == (
+            [("-", "unreadable", 1), ("topic", "rights", 2)] if unreadable else [("topic", "rights", 3)]
+        )
+        assert groups[-1].since_ms == 1
+        assert {len(file.parked_of(one.seq)) for one in file.all_parked() if one.seq} == {1}
+        assert len(file.all_parked()) == 3
+        for topic, reasons in (("topic", ["rights"]), (None, ["damaged"])):
+            after, found = 0, 0
+            while page := file.parked(topic, reasons, after, 1):
+                after, found = page[-1].seq, found + 1
+            assert found >= 2, "page by page, to the end"

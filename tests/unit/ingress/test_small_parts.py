@@ -4,15 +4,17 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from dingbridge.ingress.app import Ingress
 from dingbridge.ingress.diagnostics import OWNERS_KEPT, Diagnostics
-from dingbridge.ingress.journal.folder import journal_lock
+from dingbridge.ingress.journal.locks import journal_lock
 from dingbridge.logging import LogLimiter
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.trusted_proxies import client_address
-from dingbridge.tasks import TaskEnded
+from dingbridge.tasks import TaskEnded, end
 from tests.lives.clock import jumping
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,19 @@ async def test_a_task_that_ends_ends_the_ingress(settings, monkeypatch, task, en
     assert "张三" not in str(raised.value)
     with journal_lock(settings.journal_path):
         pass  # the folder is free: what starts the process again begins from what is in it
+
+
+async def test_a_measure_that_fails_ends_nothing(settings, monkeypatch):
+    def fails(root):
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr("dingbridge.ingress.app.journal_status", fails)
+    with capture_logs() as logs:
+        measuring = asyncio.ensure_future(Ingress(settings)._measure())
+        await eventually(lambda: logs, what="it is said")
+    assert logs == [{"event": "journal.status_failed", "error": "TypeError", "log_level": "warning"}]
+    assert not measuring.done()
+    await end(measuring)
 
 
 @pytest.mark.parametrize("budget_s", [8, 9.9])

@@ -30,6 +30,7 @@ from dingbridge import (
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.attempts.executor import Executor
 from dingbridge.worker.membership.commits import LEAST_AHEAD, Begin, Commits, begin_at
+from dingbridge.worker.membership.worker import WorkerOptions
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.queues.note import NO_NOTE, Attempts, Note, read_note
 from dingbridge.worker.scheduling.scheduler import MOST_DEATHS
@@ -110,8 +111,10 @@ class World:
         return read_note(kept.offset, kept.metadata)
 
     @asynccontextmanager
-    async def serving(self, consumer: Consumer) -> AsyncIterator[ConsumerService]:
-        service = ConsumerService(consumer, self.settings)
+    async def serving(
+        self, consumer: Consumer, options: WorkerOptions | None = None
+    ) -> AsyncIterator[ConsumerService]:
+        service = ConsumerService(consumer, self.settings, options)
         task = asyncio.create_task(service.run())
         try:
             yield service
@@ -257,6 +260,91 @@ async def test_a_database_that_went_back_under_a_running_member_costs_one_new_me
             world.publish(3)
             await world.handled(service)
     assert [entry["event"] for entry in logs].count("consumer.begins_anew") == 1
+
+
+class Joins:
+    """Counts memberships, and locks the database."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self._file, start = 0, world.file, MemoryConsumer.start
+
+        async def counted(kafka: MemoryConsumer) -> None:
+            self.count += 1
+            await start(kafka)
+
+        monkeypatch.setattr(MemoryConsumer, "start", counted)
+        monkeypatch.setattr("dingbridge.worker.store.database.BUSY_TIMEOUT_MS", 1)
+        monkeypatch.setattr(retry, "UNAVAILABLE_FIRST_S", 0.1)
+        monkeypatch.setattr(retry, "JITTER", 0)
+
+    @asynccontextmanager
+    async def database_down(self) -> AsyncIterator[list[float]]:
+        """The waits for it, in s; its end comes after the third."""
+        waits: list[float] = []
+        with capture_logs() as logs, closing(sqlite3.connect(self._file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield waits
+
+            def waited() -> bool:
+                waits[:] = [entry["retry_in_s"] for entry in logs if entry["event"] == "consumer.waiting"]
+                return len(waits) >= 3
+
+            await until(waited)
+
+
+async def test_a_database_that_is_down_as_the_group_settles_is_waited_for_within_the_membership(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new membership for each try would make all members settle anew."""
+    joins = Joins(world, monkeypatch)
+    world.publish(3)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+        worker, place = service.worker, TopicPartition(world.topic, 0)
+        async with joins.database_down() as waits:
+            await worker.on_partitions_revoked({place})
+            await worker.on_partitions_assigned({place})
+        assert waits[:3] == [0.1, 0.2, 0.4]
+        ready, details = worker.state()
+        assert (ready, details["kafka"]) == (False, "joined")
+        assert details["unavailable"] == {"database": "the database does not work (OperationalError)"}
+        world.publish(3)
+        await world.handled(service)
+        await until(lambda: worker.state()[0])
+    assert (joins.count, len(await world.effects())) == (1, 6)
+
+
+async def test_a_database_that_is_down_when_records_go_beyond_the_note_is_waited_for_likewise(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits_module, "LEAST_AHEAD", 5)
+    joins = Joins(world, monkeypatch)
+    world.publish(3)
+    async with world.serving(Remembering()) as service:
+        await world.handled(service)
+        async with joins.database_down() as waits:
+            world.publish(30)
+        assert waits[:3] == [0.1, 0.2, 0.4]
+        down = {"dingbridge_consumer_unavailable_dependencies", "dingbridge_consumer_paused_seconds"}
+        service.worker._report()
+        shown = {name for name in down if service.registry.get_sample_value(name, {"consumer": "recording"})}
+        assert shown == down
+        await world.handled(service)
+    assert (joins.count, len(await world.effects())) == (1, 33)
+
+
+async def test_one_that_went_back_and_is_down_then_costs_no_more_than_that_new_membership(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joins = Joins(world, monkeypatch)
+    world.publish(3)
+    async with world.serving(Remembering(), WorkerOptions(commit_interval_s=0.01)) as service:
+        await world.handled(service)
+        async with joins.database_down():
+            service.worker._commits.notice()
+        world.publish(3)
+        await world.handled(service)
+    assert (joins.count, len(await world.effects())) == (2, 6)
 
 
 async def test_a_clean_end_leaves_no_note_that_a_member_runs(world: World) -> None:

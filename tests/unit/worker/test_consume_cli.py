@@ -67,13 +67,14 @@ async def deaf() -> None:
 
 
 def leaving(left: str, words: str) -> None:
+    kept = []  # asyncio itself holds no task: it would be collected
+
     class Service:
         def __init__(self, *_: object) -> None: ...
 
         async def run(self, handle_signals: bool) -> None:
-            # asyncio itself holds no task: it would be collected
-            self.kept = asyncio.create_task(
-                deaf() if left == "task" else asyncio.to_thread(threading.Event().wait)
+            kept.append(
+                asyncio.create_task(deaf() if left == "task" else asyncio.to_thread(threading.Event().wait))
             )
             await asyncio.sleep(0.01)
             if words:

@@ -246,7 +246,7 @@ async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_
     offsets.add(queued)
     offsets.finish(queued)
     worker._kafka = cast("Any", kafka)
-
+    worker._taken_over = worker._scheduler
     worker._commits._tracker = offsets
     worker._commits._begin(P0, 0, 0, NO_NOTE, used=True)
     committing = asyncio.create_task(worker._commit_regularly(cast("Any", kafka)))

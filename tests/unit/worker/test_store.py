@@ -1,7 +1,6 @@
-"""The worker's tables: inbox rows go in time, a restored database is told of once, closing ends."""
+"""The worker's tables: inbox rows go in time, a restored database is told of once."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from structlog.testing import capture_logs
 from dingbridge import Retry, open_database
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.store import database as module
 from dingbridge.worker.store import inbox, pruning
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import TransactionRace
@@ -142,27 +140,6 @@ async def test_statements_of_one_transaction_have_results_of_their_own(database:
         gone = await tx.execute(delete(inbox.inbox).where(inbox.inbox.c.attempt >= 30))
         assert (moved.rowcount, gone.rowcount) == (7, 10)
         assert found == [*range(len(found))]
-
-
-# -- Closing a database ends, whatever has happened to its connections
-
-
-@pytest.mark.parametrize("cut_off", [False, True])
-async def test_closing_ends_though_a_connection_was_cut_off_a_moment_ago(monkeypatch, cut_off):
-    monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.1)
-    database = open_database("sqlite://")
-    async with database._writer.connect() as connection:
-        await connection.execute(text("SELECT 1"))
-        raw = (await connection.get_raw_connection()).driver_connection
-    gate = threading.Event()
-    if cut_off:
-        raw._tx.put_nowait((None, gate.wait))  # its thread is busy while both ask it to end
-        raw.stop()
-    async with asyncio.timeout(30):
-        closing = asyncio.ensure_future(database.close())
-        await asyncio.sleep(0)
-        gate.set()
-        await closing
 
 
 async def test_a_failed_statement_stays_one_when_its_savepoint_is_kept_and_another_rolled_back(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 from prometheus_client import CollectorRegistry
 
 from dingbridge.errors import TopicLeaderless
@@ -31,8 +31,9 @@ RESYNC = "ctl-dingtalk.resync"
 
 
 class FakeKafka:
-    """Takes batches whole or not at all. ``refuses(topic, value)``: the error for a record. Topics that are
-    ``silent`` never answer, nor do those without a leader, ``leaderless``, which the metadata shows.
+    """Takes batches whole or not at all, of ``max_bytes`` at most. ``refuses(topic, value)``: the error for a
+    record. Topics that are ``silent`` never answer, nor do those without a leader, ``leaderless``, which the
+    metadata shows.
     ``away``: Kafka as a whole is gone, and what it raises. ``loses_answer()``: a batch is taken, and its
     answer is lost."""
 
@@ -41,6 +42,7 @@ class FakeKafka:
         self.topics = {CHECK_IN, APPROVAL, USERS}
         self.partitions = 1
         self.refuses: Callable[[str, bytes], BaseException | None] = lambda topic, value: None
+        self.max_bytes = 1 << 30
         self.loses_answer: Callable[[], bool] = lambda: False
         self.cannot_make: dict[str, BaseException] = {}
         self.silent: set[str] = set()
@@ -50,6 +52,8 @@ class FakeKafka:
         """If there is one, a client that asks for metadata waits for it."""
         self.random = random.Random(0)
         self.producers = self.asked = 0
+        self.batches: list[int] = []
+        """How many records each batch had."""
         self.waited_s = 0.0
         """How long producers that would not end were waited for."""
 
@@ -60,9 +64,9 @@ class FakeKafka:
     def events(self, topic: str) -> list[Any]:
         return [decode(value) for value in self.taken.get(topic, ())]
 
-    def producer(self, settings: Any, **_: Any) -> "FakeProducer":
+    def producer(self, settings: Any, *, enable_idempotence: bool = True, **_: Any) -> "FakeProducer":
         self.producers += 1
-        return FakeProducer(self)
+        return FakeProducer(self, enable_idempotence)
 
     async def start(self, producer: Any, settings: Any) -> None:
         if self.away is not None:
@@ -128,10 +132,11 @@ class FakeBatch:
 
 
 class FakeProducer:
-    """A partition of it that had a failed send is finished. It stands for its client and its cluster, too."""
+    """A partition of an idempotent one that had a failed send is finished. It stands for its client and its
+    cluster, too."""
 
-    def __init__(self, kafka: FakeKafka) -> None:
-        self._kafka = kafka
+    def __init__(self, kafka: FakeKafka, idempotent: bool) -> None:
+        self._kafka, self._idempotent = kafka, idempotent
         self.client = self.cluster = self
         self.finished = False
         self.failed: set[tuple[str, int]] = set()
@@ -162,14 +167,17 @@ class FakeProducer:
             await asyncio.sleep(0)
         if topic in kafka.silent | kafka.leaderless:
             await asyncio.Event().wait()
-        errors = (kafka.away or kafka.refuses(topic, value) for value in values)
+        kafka.batches.append(len(values))
+        large = MessageSizeTooLargeError() if sum(map(len, values)) > kafka.max_bytes else None
+        errors = (kafka.away or large or kafka.refuses(topic, value) for value in values)
         finished = self.finished or partition in self.failed
         error = OutOfOrderSequenceNumber() if finished else next(filter(None, errors), None)
         if error is None:
             kafka.taken.setdefault(topic, []).extend(values)
             error = KafkaConnectionError() if kafka.loses_answer() else None
         if error is not None:
-            self.failed.add(partition)
+            if self._idempotent:
+                self.failed.add(partition)
             raise error
 
 

@@ -1,19 +1,23 @@
 """What is parked is tried again: what was parked and no more, in order, without holding up what is well."""
 
 import asyncio
+from contextlib import closing
 
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
-    MessageSizeTooLargeError,
     PolicyViolationError,
     TopicAuthorizationFailedError,
 )
 
+from dingbridge.ingress.journal.file import JournalFile
+from dingbridge.ingress.journal.folder import current
 from dingbridge.ingress.journal.rows import DAMAGED, Acknowledgement, Parked
 from dingbridge.ingress.relay import publisher as publishing
 from dingbridge.ingress.relay.batches import MAX_RECORDS
+from dingbridge.ingress.relay.sender import InvalidRecordError
 from tests.support.waiting import eventually
+from tests.unit.ingress.filled import UNDERSTOOD, UNREADABLE_ROWS
 from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, RESYNC, USERS, body, number_of
 
 
@@ -35,13 +39,13 @@ async def test_retry_sends_only_what_was_parked_for_that_topic(room, kafka):
 async def test_a_page_of_those_that_are_refused_again_hides_no_other(room, kafka, monkeypatch):
     monkeypatch.setattr(publishing, "BY_HAND_PAGE", 10)
     await room.park(35, "too_large")
-    kafka.refuses = lambda _, value: MessageSizeTooLargeError() if number_of(value) <= 25 else None
+    kafka.refuses = lambda _, value: PolicyViolationError() if number_of(value) <= 25 else None
     await room.publish(retry=True)
     assert kafka.numbers() == list(range(26, 36))
-    kafka.refuses = lambda _, value: PolicyViolationError() if number_of(value) == 7 else None
+    kafka.refuses = lambda _, value: InvalidRecordError() if number_of(value) == 7 else None
     await room.publish(retry=True)
     assert sorted(kafka.numbers()) == [n for n in range(1, 36) if n != 7]
-    assert room.why_parked() == {7: "policy"}, "by its new reason"
+    assert room.why_parked() == {7: "invalid_record"}, "by its new reason"
 
 
 async def test_what_was_refused_for_its_size_is_tried_by_hand_only(room, kafka, running):
@@ -139,7 +143,7 @@ async def test_what_is_new_goes_on_while_many_that_were_refused_for_themselves_w
             keeping.append(asyncio.ensure_future(room.keep(body(201))))
         if 201 not in kafka.numbers():
             tried.add(number)
-        return MessageSizeTooLargeError()
+        return PolicyViolationError()
 
     kafka.refuses = refuses
     async with running() as publisher:
@@ -164,3 +168,30 @@ async def test_a_page_of_parked_callbacks_with_many_records_takes_no_more_than_a
         await room.publish(retry=True)
     assert max(counts) <= 2 * MAX_RECORDS
     assert [number_of(value) for value in kafka.taken[USERS]] == [n for n in range(40) for _ in users]
+
+
+@pytest.mark.parametrize("change", [*UNDERSTOOD.values(), *UNREADABLE_ROWS.values()])
+async def test_a_parked_row_that_has_changed_ends_nothing_and_stays_while_it_is_not_understood(
+    room, kafka, change
+):
+    await room.park(3, "rights")
+    room.change(f"UPDATE parked SET {change} WHERE seq = 2")
+    await room.keep(body(4))
+    await room.publish(retry=True)
+    assert kafka.numbers() == [1, *([2] if change.startswith("since") else []), 3, 4]
+    with closing(JournalFile(current(room.root), read_only=True)) as file:
+        left = [(one.reason, one.callbacks) for one in file.parked_groups()]
+    if change in UNREADABLE_ROWS.values():
+        assert left == [("unreadable", 1)]
+    else:
+        assert left == ([] if change.startswith("since") else [("damaged", 1)])
+
+
+async def test_what_is_parked_for_a_reason_of_another_release_is_tried_by_hand(room, kafka, running):
+    await room.park(2, "quota")
+    await room.keep(body(3))
+    async with running() as publisher:
+        await eventually(lambda: kafka.numbers() == [3], what="what is new")
+        publisher.retry()
+        await eventually(lambda: kafka.numbers() == [3, 1, 2], what="by hand")
+    assert room.parked() == []

@@ -6,7 +6,6 @@ import random
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
-    MessageSizeTooLargeError,
     PolicyViolationError,
     TopicAuthorizationFailedError,
 )
@@ -34,10 +33,8 @@ from tests.unit.ingress.relay.fakes import (
 )
 
 KINDS = ["check_in", "bpms_instance_change"]
-
-
-def too_large(*numbers):
-    return lambda topic, value: MessageSizeTooLargeError() if number_of(value) in numbers else None
+LIMIT = 4_000
+"""Bytes: more than a record has here, and less than some of them have together."""
 
 
 def forbidden(*topics):
@@ -63,15 +60,13 @@ class Story:
         self.random = random.Random(seed)
         self.kafka, self.room, self.kept = FakeKafka(), Room(root), 0
         self.kafka.install(monkeypatch)
-        self.kafka.random, self.kafka.partitions = self.random, 3
+        self.kafka.random, self.kafka.partitions, self.kafka.max_bytes = self.random, 3, LIMIT
         self.denied, self.losses = False, 0
         self.kafka.refuses, self.kafka.loses_answer = self.refuses, self.loses
         monkeypatch.setattr("dingbridge.ingress.relay.batches.MAX_RECORDS", 5)
         monkeypatch.setattr("dingbridge.ingress.relay.batches.PAGE", 4)
 
     def refuses(self, topic, value):
-        if number_of(value) % 13 == 0:
-            return MessageSizeTooLargeError()
         return TopicAuthorizationFailedError() if self.denied and topic == CHECK_IN else None
 
     def loses(self):
@@ -139,7 +134,8 @@ class Story:
     def callback(self, number):
         users = self.random.sample(["u1", "u2", "u3", "u4"], 2)
         kind = self.random.choice([*KINDS, "user_add_org"])
-        return body(number, kind, UserId=users, StaffId=users[0], processInstanceId=users[0])
+        pad = "x" * LIMIT if number % 13 == 0 else ""
+        return body(number, kind, UserId=users, StaffId=users[0], processInstanceId=users[0], pad=pad)
 
     def all_there(self):
         waits = self.room.acked() < self.kept
@@ -170,6 +166,35 @@ async def test_while_the_journal_takes_no_write_at_most_10000_are_sent_beyond_wh
         assert kafka.numbers() == list(range(100))
         full.set()
         await eventually(lambda: kafka.numbers() == list(range(300)), what="it goes on by itself")
+
+
+async def test_a_disk_that_takes_long_to_note_what_kafka_has_taken_holds_up_nothing(
+    room, kafka, monkeypatch, running
+):
+    acknowledge, disk = room.journal.acknowledge, asyncio.Event()
+
+    async def slowly(acknowledgement):
+        await disk.wait()
+        await acknowledge(acknowledgement)
+
+    monkeypatch.setattr(room.journal, "acknowledge", slowly)
+    async with running():
+        try:
+            for number in range(20):
+                await room.keep(body(number))
+                await eventually(lambda: len(kafka.numbers()) > number, 20, "published")  # noqa: B023
+            assert room.acked() == 0
+        finally:
+            disk.set()
+        await eventually(lambda: room.acked() == 20, what="noted")
+
+
+async def test_after_a_few_callbacks_the_next_one_does_not_wait_for_many(room, kafka, monkeypatch, running):
+    monkeypatch.setattr(publishing, "_SET_EVERY_S", 60.0)
+    async with running():
+        for number in range(5):
+            await room.keep(body(number))
+            await eventually(lambda: kafka.numbers()[-1:] == [number], 20, "published")  # noqa: B023
 
 
 # -- Kafka as a whole
@@ -377,11 +402,66 @@ async def test_a_record_that_is_refused_for_itself_parks_its_callback(room, kafk
 
 
 async def test_which_of_a_batch_are_too_large_is_found_and_the_others_go_on_in_order(room, kafka):
-    kafka.refuses = too_large(40, 41, 90)
-    await room.keep(*(body(n) for n in range(100)))
+    kafka.max_bytes = LIMIT
+    await room.keep(*(body(n, pad="x" * LIMIT * (n in {40, 41, 90})) for n in range(100)))
     await room.publish()
-    assert list(dict.fromkeys(kafka.numbers())) == [n for n in range(100) if n not in {40, 41, 90}]
+    assert kafka.numbers() == [n for n in range(100) if n not in {40, 41, 90}]
     assert room.why_parked() == dict.fromkeys((41, 42, 91), "too_large")
+
+
+async def test_a_topic_that_takes_no_record_of_a_size_costs_the_others_a_few_tries(room, kafka, running):
+    """Each new producer is a log-in, and each try a round trip for which all topics wait."""
+    kafka.max_bytes, dice = LIMIT, random.Random(5)
+    large = [bool(n % 2) for n in range(1_000)]
+    many = [
+        body(n, KINDS[is_large], pad="x" * dice.randrange(LIMIT, 2 * LIMIT) * is_large)
+        for n, is_large in enumerate(large)
+    ]
+    async with running():
+        await room.keep(*many[:600])
+        await eventually(lambda: room.acked() == 600, 20, "all of it is acknowledged or parked")
+        producers, tries = kafka.producers, len(kafka.batches)
+        assert producers <= 3
+        assert tries < 200
+        await room.keep(*many[600:])
+        await eventually(lambda: room.acked() == 1_000, 20, "and what comes later")
+    assert kafka.producers == producers
+    assert kafka.numbers() == [n for n in range(1_000) if not large[n]]
+    assert room.why_parked() == {n + 1: "too_large" for n in range(1_000) if large[n]}
+
+
+async def test_a_limit_that_was_raised_is_noticed_by_itself(room, kafka, running, monkeypatch):
+    kafka.max_bytes = LIMIT
+    large = [body(n, pad="x" * LIMIT) for n in range(4)]
+    async with running():
+        await room.keep(*large[:2])
+        await eventually(lambda: len(room.parked()) == 2, what="parked")
+        kafka.max_bytes = 1 << 30
+        monkeypatch.setattr("dingbridge.ingress.relay.size_limits.TRIED_EVERY_S", 0.0)
+        await room.keep(large[2])
+        await eventually(lambda: room.acked() == 3, what="the next one")
+        await room.keep(large[3])
+        await eventually(lambda: room.acked() == 4, what="and the one behind it")
+    assert len(room.parked()) < 4
+    assert kafka.numbers()[-1] == 3
+
+
+@pytest.mark.parametrize("every", [1, 50])
+async def test_records_that_a_policy_refuses_need_no_producer_each(room, kafka, every):
+    kafka.refuses = lambda _, value: None if number_of(value) % every else PolicyViolationError()
+    await room.keep(*(body(n) for n in range(200)))
+    await room.publish()
+    assert kafka.producers <= 3
+    assert kafka.numbers() == [n for n in range(200) if n % every]
+    assert room.why_parked() == {n + 1: "policy" for n in range(0, 200, every)}
+
+
+async def test_a_batch_with_one_refused_record_is_not_sent_record_by_record(room, kafka):
+    kafka.refuses = lambda _, value: PolicyViolationError() if number_of(value) == 77 else None
+    await room.keep(*(body(n) for n in range(256)))
+    await room.publish()
+    assert len(kafka.batches) < 2 * 2 * 8, "two for each halving, on the way down and up again"
+    assert kafka.numbers() == [n for n in range(256) if n != 77]
 
 
 async def test_a_fault_of_ours_parks_that_callback_alone_and_a_newer_version_sends_it(

@@ -1,6 +1,7 @@
 """The relay as a task of the ingress, and a journal that is published without one."""
 
 import asyncio
+import shutil
 
 import apsw
 import pytest
@@ -12,7 +13,8 @@ from dingbridge.ingress.admin.cli import app
 from dingbridge.ingress.admin.publish import publish
 from dingbridge.ingress.errors import JournalDamaged, JournalLocked
 from dingbridge.ingress.journal.file import JournalFile
-from dingbridge.ingress.journal.folder import current, journal_lock
+from dingbridge.ingress.journal.folder import current
+from dingbridge.ingress.journal.locks import journal_lock
 from dingbridge.ingress.relay import relay as module
 from dingbridge.ingress.relay.publisher import Publisher
 from dingbridge.ingress.relay.relay import Relay
@@ -118,10 +120,13 @@ async def test_a_folder_that_is_used_or_empty_or_has_others_to_drain_is_refused(
     with pytest.raises(BridgeError, match="there is no journal in"):
         await publish(settings(), tmp_path / "none")
     await room.close()
-    (room.root / "current").rename(room.root / "by-hand")
-    await room.open()
-    with pytest.raises(BridgeError, match="by-hand is not drained yet"):
-        await publish(settings(), room.root)
+    for name in ("by-hand", "damaged-20260101T000000Z"):
+        (room.root / "current").rename(room.root / name)
+        await room.open()
+        await room.close()
+        with pytest.raises(BridgeError, match=f"{name} is not drained yet"):
+            await publish(settings(), room.root)
+        shutil.rmtree(room.root / name)
     assert not kafka.taken
 
 
