@@ -44,7 +44,8 @@ _INTENT: Final = "recovery/intent/"
 
 def answer_may_be_lost(error: ApiError) -> bool:
     """Whether DingTalk may have deleted a page for a call whose answer never arrived. A refusal that names
-    its reason deleted nothing; nor did the firewall's, which stands before the platform."""
+    its reason deleted nothing; nor did the firewall's, which stands before the platform. Any other HTML page
+    may be a proxy's, in place of the answer."""
     if not isinstance(error, Unavailable) or error.unsent:
         return False
     return error.about != "address" and error.api == LIST_CALL

@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
         extra_groups=None if user == "-" else [],
     )
     orphaned = threading.Event()
-    print(child.pid, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # the starter died meanwhile
+        os.write(1, b"%d\n" % child.pid)
     os.close(1)
 
     def watch() -> None:

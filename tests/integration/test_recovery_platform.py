@@ -44,7 +44,6 @@ async def test_the_list_is_read_with_a_call_a_page(simulator, client):
     ("fault", "error"),
     [
         ({"kind": "ban"}, Unavailable),
-        ({"kind": "ban", "status": 403}, Unavailable),
         ({"kind": "errcode", "errcode": 90020}, QuotaSpent),
     ],
 )
@@ -69,3 +68,14 @@ async def test_an_answer_that_is_cut_off_is_a_page_that_may_be_gone(simulator, c
     assert len(one.disk.requests) == 1
     await one.poller.run()
     assert len(one.disk.callbacks) == 250
+
+
+@pytest.mark.parametrize("status", [200, 403])
+async def test_an_html_page_in_its_place_may_be_a_proxys_after_dingtalk_gave_the_page(
+    simulator, client, status
+):
+    simulator.faults.add({"api": API, "kind": "ban", "status": status, "after": 1, "times": 1})
+    one = process(client)
+    with pytest.raises(Unavailable):
+        await one.poller.run()
+    assert (one.missing, len(one.disk.requests)) == (1, 1)

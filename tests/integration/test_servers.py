@@ -19,6 +19,7 @@ from dingbridge.kafka.topics import ensure_topics
 from dingbridge.settings import KafkaSettings
 from dingbridge.simulator.kafka.jars import cache_dir, check_jars, java
 from dingbridge.simulator.kafka.ports import answers
+from dingbridge.simulator.kafka.processes import GUARD
 from tests.support.kafka_reader import topics
 from tests.support.processes import Process, command, environment
 from tests.support.waiting import wait_until
@@ -131,6 +132,19 @@ def test_nothing_is_left_of_a_kafka_that_is_stopped_while_it_is_fetched(
         finally:
             kafka.send_signal(number)
     wait_until(lambda: not psutil.pid_exists(maven) and not [*cache.rglob(".fetch-*")], 30, "nothing is left")
+
+
+def test_a_starter_that_dies_before_it_reads_the_pid_leaves_nothing(tmp_path: Path) -> None:
+    (scratch := tmp_path / "scratch").mkdir()
+    closed, pipe = os.pipe()
+    os.close(closed)
+    guard = [sys.executable, "-I", str(GUARD), "process", str(int(signal.SIGTERM)), "-", str(scratch), "--"]
+    with os.fdopen(pipe, "wb") as stdout:
+        done = subprocess.run(
+            [*guard, "sleep", "600"], stdin=subprocess.DEVNULL, stdout=stdout, timeout=60, check=False
+        )
+    assert done.returncode == -signal.SIGTERM
+    assert not scratch.exists()
 
 
 STARTER = """
